@@ -1,0 +1,70 @@
+//! What a camera saw.
+
+use minicbor::{Decode, Encode};
+use serde::{Deserialize, Serialize};
+
+use crate::Timestamp;
+
+/// A rectangle in pixels of the frame, from its top left corner.
+#[derive(Debug, Clone, Copy, PartialEq, Encode, Decode, Serialize, Deserialize)]
+pub struct BoundingBox {
+    /// Left edge.
+    #[n(0)]
+    pub x: f32,
+    /// Top edge.
+    #[n(1)]
+    pub y: f32,
+    /// Width.
+    #[n(2)]
+    pub width: f32,
+    /// Height.
+    #[n(3)]
+    pub height: f32,
+}
+
+/// An object comes and goes: one person standing still is one start and one end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DetectionPhase {
+    /// It appeared.
+    #[n(0)]
+    Started,
+    /// It is gone.
+    #[n(1)]
+    Ended,
+}
+
+/// One object, at its start or its end.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct Detection {
+    /// Number of the object's track, stable from its start to its end.
+    #[n(0)]
+    pub track_id: u64,
+    /// Start or end.
+    #[n(1)]
+    pub phase: DetectionPhase,
+    /// The class's label (`person`).
+    #[n(2)]
+    pub object: String,
+    /// Best score so far, 0 to 1.
+    #[n(3)]
+    pub confidence: f32,
+    /// Where it was at its best score.
+    #[n(4)]
+    pub bounding_box: BoundingBox,
+    /// Width of the frame, pixels.
+    #[n(5)]
+    pub frame_width: u32,
+    /// Height of the frame, pixels.
+    #[n(6)]
+    pub frame_height: u32,
+    /// The model's name.
+    #[n(7)]
+    pub model: String,
+    /// When the frame was captured, by the agent's clock.
+    #[n(8)]
+    pub captured_at: Timestamp,
+    /// From the frame's capture to this event, microseconds, by a monotonic clock.
+    #[n(9)]
+    pub latency_micros: u64,
+}
