@@ -1,1 +1,28 @@
-//! x
+//! The CloudCore hub.
+//!
+//! Rooms, highest rank first; a room imports only from below it:
+//!
+//! `main > app > http, inbox, health, metrics > commands > alerts, detections > devices > link >
+//! live > blobs, tokens > auth, pki > api > keys, db > error, config`
+
+pub mod app;
+pub mod config;
+pub mod error;
+
+mod alerts;
+mod api;
+mod auth;
+mod blobs;
+mod commands;
+mod db;
+mod detections;
+mod devices;
+mod health;
+mod http;
+mod inbox;
+mod keys;
+mod link;
+mod live;
+mod metrics;
+mod pki;
+mod tokens;

@@ -1,1 +1,98 @@
-fn main(){}
+//! `cloudcore-hub`: arguments, settings, signals.
+#![allow(clippy::print_stdout, reason = "standard output is this program's interface")]
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use cloudcore_hub::{app::Hub, config::Options};
+use secrecy::ExposeSecret as _;
+use tokio::signal::unix::{SignalKind, signal};
+
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the hub
+    Serve(Box<Serve>),
+}
+
+#[derive(clap::Args)]
+struct Serve {
+    /// Settings as a TOML file; flags and environment come before it
+    #[arg(long, env = "CLOUDCORE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    options: Options,
+}
+
+fn main() -> ExitCode {
+    let Command::Serve(serve) = Cli::parse().command;
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    match run(*serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("cloudcore-hub: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(serve: Serve) -> anyhow::Result<()> {
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("TLS is set up twice"))?;
+    let mut options = serve.options;
+    if let Some(path) = &serve.config {
+        options = options.over(Options::from_file(path)?);
+    }
+    let mut config = options.check()?;
+    config.admin_password = std::env::var("CLOUDCORE_ADMIN_PASSWORD").ok().map(Into::into);
+
+    let mut terminate = signal(SignalKind::terminate()).context("signals")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let hub = Hub::start(config).await?;
+    if let Some(password) = &hub.admin_password {
+        eprintln!(
+            "cloudcore-hub: made the user admin with the password {}",
+            password.expose_secret()
+        );
+        eprintln!("cloudcore-hub: it is not shown again");
+    }
+    let ready = serde_json::json!({
+        "event": "ready",
+        "http": hub.http.to_string(),
+        "quic": hub.quic.to_string(),
+        "mqtt": null,
+    });
+    println!("{ready}");
+    std::io::stdout().flush().context("standard output")?;
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = hub.failed() => {
+            hub.stop().await;
+            anyhow::bail!("a part of the hub failed; the log says which");
+        }
+    }
+    tracing::info!("stopping");
+    hub.stop().await;
+    Ok(())
+}

@@ -1,0 +1,182 @@
+//! What every room's routes are made of: bodies, paths and queries parsed into types with the
+//! contract's errors, and the human forms of quantities.
+
+use axum::{
+    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    http::{StatusCode, header, request::Parts},
+};
+use cloudcore_protocol::Timestamp;
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::error::{Error, Result};
+
+/// A refusal of a request before it reaches its room.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the client reads.
+    pub error: Error,
+    /// The HTTP status where it is not the code's own.
+    pub status: Option<StatusCode>,
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, status: None }
+    }
+}
+
+/// A JSON body. The contract's own examples leave the content type out at times, so it is asked
+/// for only where one is sent.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Refusal> {
+        // curl's -d says form; the contract's quick reference does just that.
+        let curl_default = request
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .is_none_or(|v| v == "application/x-www-form-urlencoded");
+        if curl_default {
+            request
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+        }
+        match axum::Json::<T>::from_request(request, state).await {
+            Ok(axum::Json(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let status = match &rejection {
+                    JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    JsonRejection::BytesRejection(e) => e.status(),
+                    _ => StatusCode::BAD_REQUEST,
+                };
+                let message = match status {
+                    StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
+                    _ => rejection.body_text(),
+                };
+                Err(Refusal { error: Error::invalid(message), status: Some(status) })
+            }
+        }
+    }
+}
+
+/// A query string.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        axum::extract::Query::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Query(value)| Self(value))
+            .map_err(|e| Error::invalid(e.body_text()).into())
+    }
+}
+
+/// The one parameter of a path. What is no identifier names nothing: API-001.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        axum::extract::Path::from_request_parts(parts, state)
+            .await
+            .map(|axum::extract::Path(value)| Self(value))
+            .map_err(|e| Error::invalid(e.body_text()).into())
+    }
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct Page {
+    /// Rows at most, 1 to 500; 100 where absent.
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<i64>,
+}
+
+impl Page {
+    /// Rows at most.
+    ///
+    /// # Errors
+    /// API-001 outside 1 to 500.
+    pub fn limit(&self) -> Result<usize> {
+        match self.limit.unwrap_or(100) {
+            n @ 1..=500 => Ok(n as usize),
+            _ => Err(Error::invalid("limit must be 1 to 500")),
+        }
+    }
+}
+
+/// `45%`.
+#[must_use]
+pub fn percent(value: f64) -> String {
+    format!("{value:.0}%")
+}
+
+/// `2.3GB`, `45MB`, `1.2MB`: powers of ten, one decimal below 10.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    scaled(bytes).map_or_else(|| format!("{bytes}B"), |(n, unit)| format!("{}{unit}", short(n)))
+}
+
+fn scaled(bytes: u64) -> Option<(f64, &'static str)> {
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let n = bytes as f64;
+    [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "KB")]
+        .into_iter()
+        .find(|(unit, _)| n >= *unit)
+        .map(|(unit, name)| (n / unit, name))
+}
+
+fn short(n: f64) -> String {
+    let text = if n < 99.95 { format!("{n:.1}") } else { format!("{n:.0}") };
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+/// `2d`, `3h`, `5m`, `10s`: the largest whole unit.
+#[must_use]
+pub fn age(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `2 days`, `3 hours`, `1 minute`.
+#[must_use]
+pub fn uptime(seconds: u64) -> String {
+    let (n, unit) = match seconds {
+        0..60 => (seconds, "second"),
+        60..3600 => (seconds / 60, "minute"),
+        3600..86_400 => (seconds / 3600, "hour"),
+        _ => (seconds / 86_400, "day"),
+    };
+    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `45ms`, `1.2s`, `15s`.
+#[must_use]
+pub fn span(micros: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with two digits")]
+    let seconds = micros as f64 / 1e6;
+    if seconds < 1.0 { format!("{:.0}ms", seconds * 1e3) } else { format!("{}s", short(seconds)) }
+}
+
+/// Seconds from `then` to now.
+#[must_use]
+pub fn seconds_since(then: Timestamp) -> u64 {
+    Timestamp::now().since(then).as_secs()
+}
+
+/// Where the client reaches this hub, `http://host:port`; put into every request by `http`.
+#[derive(Debug, Clone)]
+pub struct BaseUrl(pub std::sync::Arc<str>);

@@ -1,0 +1,242 @@
+//! The only wiring: builds the services, binds the listeners, owns the tasks.
+
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+
+use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
+use secrecy::SecretString;
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    auth::{self, Auth},
+    blobs::{self, Blobs},
+    commands::{self, Commands},
+    config::Config,
+    db::Db,
+    detections::{self, Detections},
+    devices::{self, Devices},
+    error::{Code, Error, Result},
+    health, http, inbox,
+    keys::Keys,
+    link::{Link, Registry},
+    live::{self, Bus},
+    metrics::{self, Metrics},
+    pki::Pki,
+    tokens::{self, Tokens},
+};
+
+/// A hub that runs.
+pub struct Hub {
+    /// Where the API listens.
+    pub http: SocketAddr,
+    /// Where agents join and link.
+    pub quic: SocketAddr,
+    /// The admin's password, when one was made: to be shown once.
+    pub admin_password: Option<SecretString>,
+    tasks: JoinSet<()>,
+    shutdown: CancellationToken,
+    /// Outlives the rest, so that what was read of the last sessions is committed.
+    writer_shutdown: CancellationToken,
+    writer: JoinSet<()>,
+    db: Db,
+}
+
+/// How often old rows and files are removed, and the hub's certificate is looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+
+impl Hub {
+    /// Opens the data directory, binds everything, and serves.
+    ///
+    /// # Errors
+    /// With a message for the operator: what can't be opened or bound, and why.
+    pub async fn start(config: Config) -> Result<Self> {
+        prepare(&config.data_dir)?;
+        let keys = Arc::new(Keys::load(&config.data_dir)?);
+        let pki = Arc::new(Pki::load(&config.data_dir)?);
+        let db = Db::open(&config.data_dir.join("hub.db")).await?;
+        let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
+        let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
+
+        let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
+            cause: Some(e.into()),
+            ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
+        })?;
+        let http_address = listener.local_addr().map_err(Error::internal)?;
+        let registry = Arc::new(Registry::default());
+        let link =
+            Link::bind(config.quic, pki.tls(&[ALPN_JOIN, ALPN_LINK])?, Arc::clone(&registry))?;
+        let quic_address = link.address()?;
+        let advertised =
+            config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
+
+        let bus = Arc::new(Bus::default());
+        let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
+        let tokens =
+            Arc::new(Tokens::new(db.clone(), Arc::clone(&keys), Arc::clone(&pki), advertised));
+        let devices = Arc::new(Devices::new(
+            db.clone(),
+            Arc::clone(&tokens),
+            Arc::clone(&pki),
+            Arc::clone(&registry),
+            Arc::clone(&bus),
+            config.max_devices,
+        ));
+        devices.load().await?;
+        let detections = Arc::new(Detections::new(db.clone()));
+        let commands = Arc::new(Commands::new(
+            db.clone(),
+            Arc::clone(&devices),
+            registry,
+            Arc::clone(&blobs),
+            Arc::clone(&bus),
+        ));
+        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
+
+        let shutdown = CancellationToken::new();
+        let front = Arc::new(http::Front {
+            auth: Arc::clone(&auth),
+            public_url: config.public_url.clone(),
+            public_monitoring: config.public_monitoring,
+        });
+        let metrics = Arc::new(Metrics {
+            db: db.clone(),
+            devices: Arc::clone(&devices),
+            detections: Arc::clone(&detections),
+            blobs: Arc::clone(&blobs),
+        });
+        let router = http::router(
+            front,
+            [
+                health::routes(db.clone()),
+                auth::routes(auth),
+                tokens::routes(tokens),
+                devices::routes(Arc::clone(&devices)),
+                detections::routes(Arc::clone(&detections), Arc::clone(&devices)),
+                commands::routes(Arc::clone(&commands)),
+                blobs::routes(Arc::clone(&blobs)),
+                live::routes(Arc::clone(&bus), shutdown.clone()),
+                metrics::routes(metrics),
+            ],
+        );
+
+        let writer_shutdown = CancellationToken::new();
+        let mut writer = JoinSet::new();
+        writer.spawn(inbox_writer.run(writer_shutdown.clone()));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
+        tasks.spawn({
+            let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
+            async move { devices.watch_presence(shutdown).await }
+        });
+        tasks.spawn({
+            let shutdown = shutdown.clone();
+            async move { commands.watch_deadlines(shutdown).await }
+        });
+        tasks.spawn(keep_house(
+            config.retention,
+            devices,
+            detections,
+            blobs,
+            pki,
+            shutdown.clone(),
+        ));
+        tasks.spawn({
+            let shutdown = shutdown.clone();
+            async move {
+                if let Err(error) = http::serve(listener, router, shutdown.clone()).await {
+                    tracing::error!(?error, "the API's listener failed");
+                    shutdown.cancel();
+                }
+            }
+        });
+        Ok(Self {
+            http: http_address,
+            quic: quic_address,
+            admin_password,
+            tasks,
+            shutdown,
+            writer_shutdown,
+            writer,
+            db,
+        })
+    }
+
+    /// Returns when a part of the hub has failed beyond repair.
+    pub async fn failed(&self) {
+        self.shutdown.cancelled().await;
+    }
+
+    /// Takes no more work, lets what has begun end, says goodbye to agents and closes the
+    /// database.
+    pub async fn stop(mut self) {
+        self.shutdown.cancel();
+        while self.tasks.join_next().await.is_some() {}
+        self.writer_shutdown.cancel();
+        while self.writer.join_next().await.is_some() {}
+        self.db.close().await;
+    }
+}
+
+/// Makes the data directory, for its owner only.
+fn prepare(data_dir: &std::path::Path) -> Result<()> {
+    let made = std::fs::create_dir_all(data_dir)
+        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)));
+    made.map_err(|e| Error {
+        cause: Some(e.into()),
+        ..Error::new(Code::Unavailable, format!("can't use {}", data_dir.display()))
+    })
+}
+
+/// What nodes can connect to where the hub listens on every address: the address that the
+/// machine would use to reach others, without sending anything.
+fn advertised(bound: SocketAddr) -> SocketAddr {
+    if !bound.ip().is_unspecified() {
+        return bound;
+    }
+    let outward = || -> std::io::Result<SocketAddr> {
+        let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
+        // TEST-NET-1 (RFC 5737): connecting a UDP socket only asks the routing table.
+        socket.connect(("192.0.2.1", 9))?;
+        socket.local_addr()
+    };
+    let ip = outward().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
+    SocketAddr::new(ip, bound.port())
+}
+
+async fn keep_house(
+    retention: Duration,
+    devices: Arc<Devices>,
+    detections: Arc<Detections>,
+    blobs: Arc<Blobs>,
+    pki: Arc<Pki>,
+    shutdown: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(HOUSEKEEPING);
+    let mut ticks = 0_u64;
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let now = Timestamp::now().micros();
+        let before =
+            i64::try_from(retention.as_micros()).map_or(0, |kept| now.saturating_sub(kept));
+        let before = Timestamp::from_micros(before);
+        let done = async {
+            devices.forget_heartbeats(before).await?;
+            detections.forget(before).await?;
+            blobs.remove_older(before).await
+        };
+        if let Err(error) = done.await {
+            tracing::error!(?error, "old data can't be removed");
+        }
+        // The hub's certificate lives 90 days; a new one each day costs nothing.
+        if ticks > 0
+            && ticks.is_multiple_of(24)
+            && let Err(error) = pki.renew_server_certificate()
+        {
+            tracing::error!(?error, "the hub's certificate can't be renewed");
+        }
+        ticks += 1;
+    }
+}

@@ -1,0 +1,85 @@
+//! Roles as arguments of handlers.
+
+use axum::{extract::FromRequestParts, http::request::Parts};
+
+use super::{Role, User};
+use crate::error::{Code, Error, Result};
+
+/// What the `Authorization` header of a request proved; put into every request by `http`.
+#[derive(Debug, Clone)]
+pub enum Identity {
+    /// There was none.
+    Anonymous,
+    /// A user's session.
+    User(User),
+    /// One that is not valid, with the reason.
+    Invalid(String),
+}
+
+/// Put into a request where the event stream and command status want no token.
+#[derive(Debug, Clone, Copy)]
+pub struct PublicMonitoring;
+
+fn caller(parts: &Parts) -> Result<&User> {
+    match parts.extensions.get::<Identity>() {
+        Some(Identity::User(user)) => Ok(user),
+        Some(Identity::Invalid(reason)) => Err(Error::new(Code::Unauthenticated, reason.clone())),
+        Some(Identity::Anonymous) | None => Err(Error::new(
+            Code::Unauthenticated,
+            "a token is needed: POST /api/auth/login, then Authorization: Bearer <token>",
+        )),
+    }
+}
+
+fn at_least(parts: &Parts, role: Role) -> Result<()> {
+    let user = caller(parts)?;
+    if user.role < role {
+        return Err(Error::new(
+            Code::Forbidden,
+            format!("this needs the role {}; yours is {}", role.as_str(), user.role.as_str()),
+        ));
+    }
+    Ok(())
+}
+
+macro_rules! role {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug)]
+        pub struct $name;
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Error;
+
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+                at_least(parts, Role::$name).map(|()| Self)
+            }
+        }
+    };
+}
+
+role!(
+    /// Somebody who may read.
+    Viewer
+);
+role!(
+    /// Somebody who may command, join and deploy.
+    Operator
+);
+/// Somebody who may read, or anybody where monitoring is public.
+#[derive(Debug)]
+pub struct Watcher;
+
+impl<S: Send + Sync> FromRequestParts<S> for Watcher {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let public = parts.extensions.get::<PublicMonitoring>().is_some();
+        // A token that is not valid is refused even so: its owner thinks that it is.
+        let anonymous = matches!(parts.extensions.get(), Some(Identity::Anonymous));
+        if public && anonymous {
+            return Ok(Self);
+        }
+        at_least(parts, Role::Viewer).map(|()| Self)
+    }
+}

@@ -1,0 +1,181 @@
+//! Pictures that devices took: bytes in the object store, a row that names them, and signed links
+//! that expire.
+
+mod routes;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use cloudcore_protocol::{BlobHash, BlobHeader, DeviceId, Timestamp};
+use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem};
+use ring::hmac;
+
+pub use routes::routes;
+
+use crate::{
+    db::Db,
+    error::{Error, Result},
+    keys::{self, Keys},
+};
+
+/// Largest blob, bytes.
+pub const MAX_BLOB_BYTES: u64 = 64 * 1024 * 1024;
+/// A link's life.
+const LINK_LIFE: Duration = Duration::from_secs(3600);
+
+/// The blobs.
+pub struct Blobs {
+    db: Db,
+    keys: Arc<Keys>,
+    store: Arc<dyn ObjectStore>,
+}
+
+/// A blob's content.
+#[derive(Debug)]
+pub struct Blob {
+    /// Media type.
+    pub content_type: String,
+    /// The bytes.
+    pub bytes: Bytes,
+}
+
+fn location(device_id: &str, hash: &str) -> object_store::path::Path {
+    object_store::path::Path::from_iter(["blobs", device_id, hash])
+}
+
+impl Blobs {
+    /// Over a folder in the data directory.
+    ///
+    /// # Errors
+    /// API-007 when it can't be made.
+    pub fn open(db: Db, keys: Arc<Keys>, data_dir: &Path) -> Result<Self> {
+        let root = data_dir.join("objects");
+        std::fs::create_dir_all(&root).map_err(Error::internal)?;
+        let store =
+            LocalFileSystem::new_with_prefix(root).map_err(Error::internal)?.with_fsync(true);
+        Ok(Self { db, keys, store: Arc::new(store) })
+    }
+
+    /// Stores what a device sent; durable when this returns. Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// API-001 when the bytes are not those announced.
+    pub async fn put(&self, device: &DeviceId, header: &BlobHeader, bytes: Bytes) -> Result<()> {
+        if bytes.len() as u64 != header.size || BlobHash::of(&bytes) != header.hash {
+            return Err(Error::invalid("the bytes are not those that were announced"));
+        }
+        let content_type = match header.content_type.as_str() {
+            known @ ("image/jpeg" | "image/png") => known,
+            // A browser must not run what a device sent.
+            _ => "application/octet-stream",
+        };
+        let hash = header.hash.to_string();
+        self.store
+            .put(&location(device.as_str(), &hash), PutPayload::from_bytes(bytes))
+            .await
+            .map_err(Error::internal)?;
+        let mut tx = self.db.write().await?;
+        sqlx::query(
+            "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+        )
+        .bind(device.as_str())
+        .bind(hash)
+        .bind(i64::try_from(header.size).unwrap_or(i64::MAX))
+        .bind(content_type)
+        .bind(header.command_id.as_ref().map(ToString::to_string))
+        .bind(Timestamp::now().micros())
+        .execute(&mut *tx)
+        .await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// A blob's bytes.
+    ///
+    /// # Errors
+    /// API-004 when there is none.
+    pub async fn get(&self, device: &DeviceId, hash: &str) -> Result<Blob> {
+        let missing = || Error::not_found("picture", hash);
+        let content_type: String =
+            sqlx::query_scalar("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
+                .bind(device.as_str())
+                .bind(hash)
+                .fetch_optional(self.db.read())
+                .await?
+                .ok_or_else(missing)?;
+        let found = self.store.get(&location(device.as_str(), hash)).await;
+        let bytes = match found {
+            Ok(found) => found.bytes().await.map_err(Error::internal)?,
+            Err(object_store::Error::NotFound { .. }) => return Err(missing()),
+            Err(e) => return Err(Error::internal(e)),
+        };
+        Ok(Blob { content_type, bytes })
+    }
+
+    /// A path, with its query, that serves the blob to anybody for an hour.
+    #[must_use]
+    pub fn link(&self, device_id: &str, hash: &str) -> String {
+        let expires = Timestamp::now().plus(LINK_LIFE).seconds();
+        let signature =
+            keys::hex(hmac::sign(&self.keys.links, &signed(device_id, hash, expires)).as_ref());
+        format!("/api/kubeedge/images/{device_id}/{hash}?expires={expires}&signature={signature}")
+    }
+
+    /// Whether a link's parts are what [`Self::link`] made, in time.
+    #[must_use]
+    pub fn link_holds(&self, device: &DeviceId, hash: &str, expires: i64, signature: &str) -> bool {
+        let Some(signature) = unhex(signature) else { return false };
+        let text = signed(device.as_str(), hash, expires);
+        hmac::verify(&self.keys.links, &text, &signature).is_ok()
+            && expires > Timestamp::now().seconds()
+    }
+
+    /// Bytes stored in all.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn bytes_stored(&self) -> Result<u64> {
+        let sum: i64 = sqlx::query_scalar("SELECT coalesce(sum(size), 0) FROM blobs")
+            .fetch_one(self.db.read())
+            .await?;
+        Ok(u64::try_from(sum).unwrap_or(0))
+    }
+
+    /// Removes what is older than `before`; how many there were.
+    ///
+    /// # Errors
+    /// The database's or the object store's.
+    pub async fn remove_older(&self, before: Timestamp) -> Result<usize> {
+        let old: Vec<(String, String)> =
+            sqlx::query_as("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
+                .bind(before.micros())
+                .fetch_all(self.db.read())
+                .await?;
+        for (device, hash) in &old {
+            // The bytes first: a row without bytes is an honest 404, bytes without a row are lost.
+            match self.store.delete(&location(device, hash)).await {
+                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(e) => return Err(Error::internal(e)),
+            }
+            let mut tx = self.db.write().await?;
+            sqlx::query("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
+                .bind(device)
+                .bind(hash)
+                .execute(&mut *tx)
+                .await?;
+            tx.commit().await?;
+        }
+        Ok(old.len())
+    }
+}
+
+fn signed(device_id: &str, hash: &str, expires: i64) -> Vec<u8> {
+    format!("image\n{device_id}\n{hash}\n{expires}").into_bytes()
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
+}

@@ -1,0 +1,183 @@
+//! The commands' table.
+
+use std::time::Duration;
+
+use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
+use serde_json::Value;
+use sqlx::{Row as _, Sqlite, SqliteExecutor, SqlitePool, sqlite::SqliteRow};
+
+use super::{NewCommand, State};
+use crate::{
+    db::Write,
+    error::{Error, Result},
+};
+
+/// A row of `commands`.
+#[derive(Debug)]
+pub struct Row {
+    /// Its id.
+    pub id: CommandId,
+    /// Its device.
+    pub device_id: String,
+    /// Its name.
+    pub name: String,
+    /// JSON.
+    pub parameters: String,
+    /// Where it stands.
+    pub state: State,
+    /// What came of it.
+    pub result: Option<Value>,
+    /// When it was accepted.
+    pub sent_at: Timestamp,
+    /// When its time is over.
+    pub deadline: Timestamp,
+    /// When it ended, by the hub's clock.
+    pub completed_at: Option<Timestamp>,
+    /// How long it ran, by the device's clock, microseconds.
+    pub execution_us: Option<u64>,
+}
+
+fn row(row: &SqliteRow) -> Result<Row> {
+    let at = |name| row.try_get::<Option<i64>, _>(name).map(|at| at.map(Timestamp::from_micros));
+    let id: String = row.try_get("command_id")?;
+    let state: &str = row.try_get("status")?;
+    let result: Option<String> = row.try_get("result")?;
+    let epoch = Timestamp::from_micros(0);
+    Ok(Row {
+        id: id.try_into().map_err(Error::internal)?,
+        device_id: row.try_get("device_id")?,
+        name: row.try_get("command_type")?,
+        parameters: row.try_get("parameters")?,
+        state: State::parse(state)
+            .ok_or_else(|| Error::internal(format!("unknown command status {state}")))?,
+        result: result
+            .map(|text| serde_json::from_str(&text))
+            .transpose()
+            .map_err(Error::internal)?,
+        sent_at: at("sent_at")?.unwrap_or(epoch),
+        deadline: at("deadline")?.unwrap_or(epoch),
+        completed_at: at("completed_at")?,
+        execution_us: row
+            .try_get::<Option<i64>, _>("execution_us")?
+            .and_then(|us| u64::try_from(us).ok()),
+    })
+}
+
+pub(super) async fn insert(
+    tx: &mut Write,
+    id: &CommandId,
+    new: &NewCommand,
+    parameters: &str,
+    sent_at: Timestamp,
+    deadline: Timestamp,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO commands (command_id, device_id, command_type, parameters, status, \
+         timeout_s, sent_at, deadline) VALUES ($1, $2, $3, $4, 'queued', $5, $6, $7)",
+    )
+    .bind(id.as_str())
+    .bind(new.device_id.as_str())
+    .bind(&new.name)
+    .bind(parameters)
+    .bind(i64::try_from(new.timeout.as_secs()).unwrap_or(i64::MAX))
+    .bind(sent_at.micros())
+    .bind(deadline.micros())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn get(db: impl SqliteExecutor<'_>, id: &CommandId) -> Result<Option<Row>> {
+    sqlx::query::<Sqlite>("SELECT * FROM commands WHERE command_id = $1")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?
+        .as_ref()
+        .map(row)
+        .transpose()
+}
+
+pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64> {
+    Ok(sqlx::query_scalar(
+        "SELECT count(*) FROM commands \
+         WHERE device_id = $1 AND status IN ('queued', 'sent', 'running')",
+    )
+    .bind(device.as_str())
+    .fetch_one(&mut **tx)
+    .await?)
+}
+
+/// The device's commands that have not ended, oldest first.
+pub(super) async fn open_of(db: &SqlitePool, device: &DeviceId) -> Result<Vec<Row>> {
+    sqlx::query::<Sqlite>(
+        "SELECT * FROM commands \
+         WHERE device_id = $1 AND status IN ('queued', 'sent', 'running') ORDER BY id",
+    )
+    .bind(device.as_str())
+    .fetch_all(db)
+    .await?
+    .iter()
+    .map(row)
+    .collect()
+}
+
+pub(super) async fn set_state(
+    tx: &mut Write,
+    id: &CommandId,
+    state: State,
+    result: Option<&Value>,
+    duration_micros: Option<u64>,
+) -> Result<()> {
+    let now = Timestamp::now().micros();
+    sqlx::query(
+        "UPDATE commands SET status = $2, result = coalesce($3, result), \
+         started_at = coalesce(started_at, $4), completed_at = coalesce(completed_at, $5), \
+         execution_us = coalesce($6, execution_us) WHERE command_id = $1",
+    )
+    .bind(id.as_str())
+    .bind(state.as_str())
+    .bind(result.map(Value::to_string))
+    .bind((state == State::Running).then_some(now))
+    .bind(state.is_final().then_some(now))
+    .bind(duration_micros.and_then(|us| i64::try_from(us).ok()))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Commands that have to be ended now: those never sent at their deadline, the others `verdict`
+/// after it. At most 500; the rest comes next time.
+pub(super) async fn overdue(
+    tx: &mut Write,
+    now: Timestamp,
+    verdict: Duration,
+) -> Result<Vec<CommandId>> {
+    let ids: Vec<String> = sqlx::query_scalar(
+        "SELECT command_id FROM commands WHERE deadline <= $1 \
+         AND status IN ('queued', 'sent', 'running') AND (status = 'queued' OR deadline <= $2) \
+         ORDER BY deadline LIMIT 500",
+    )
+    .bind(now.micros())
+    .bind(now.micros() - i64::try_from(verdict.as_micros()).unwrap_or(0))
+    .fetch_all(&mut **tx)
+    .await?;
+    ids.into_iter().map(|id| id.try_into().map_err(Error::internal)).collect()
+}
+
+/// When the next command has to be looked at.
+pub(super) async fn next_deadline(
+    tx: &mut Write,
+    now: Timestamp,
+    verdict: Duration,
+) -> Result<Option<Timestamp>> {
+    let verdict = i64::try_from(verdict.as_micros()).unwrap_or(0);
+    let next: Option<i64> = sqlx::query_scalar(
+        "SELECT min(CASE WHEN status = 'queued' THEN deadline ELSE deadline + $2 END) \
+         FROM commands WHERE status IN ('queued', 'sent', 'running') AND deadline > $1 - $2",
+    )
+    .bind(now.micros())
+    .bind(verdict)
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(next.map(Timestamp::from_micros))
+}

@@ -1,0 +1,144 @@
+//! Settings: flags, then `CLOUDCORE_*`, then a TOML file, then defaults. Read and checked whole
+//! before anything binds.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+use serde::Deserialize;
+use url::Url;
+
+/// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
+#[derive(Debug, Clone, Default, Args, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Options {
+    /// Where all embedded state lives [default: ./cloudcore-data]
+    #[arg(long, env = "CLOUDCORE_DATA_DIR", value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Where the API listens; port 0 takes a free one [default: 0.0.0.0:5000]
+    #[arg(long, env = "CLOUDCORE_HTTP", value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Where agents join and link, UDP [default: 0.0.0.0:10000]
+    #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
+    pub quic: Option<SocketAddr>,
+    /// HOST:PORT that agents use to reach the QUIC port [default: as bound]
+    #[arg(long, env = "CLOUDCORE_ADVERTISE_ADDRESS", value_name = "HOST:PORT")]
+    pub advertise_address: Option<String>,
+    /// Where browsers reach the API, for links to pictures [default: as the request came]
+    #[arg(long, env = "CLOUDCORE_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<Url>,
+    /// Let anybody watch the event stream and the status of a command, as the contract shows
+    #[arg(long, env = "CLOUDCORE_PUBLIC_MONITORING", num_args = 0..=1, default_missing_value = "true")]
+    pub public_monitoring: Option<bool>,
+    /// Most devices that may be members [default: 10000]
+    #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
+    pub max_devices: Option<u32>,
+    /// Days that heartbeats, detections and pictures are kept [default: 30]
+    #[arg(long, env = "CLOUDCORE_RETENTION_DAYS", value_name = "DAYS")]
+    pub retention_days: Option<u32>,
+}
+
+/// Settings, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where all embedded state lives.
+    pub data_dir: PathBuf,
+    /// The API's listener.
+    pub http: SocketAddr,
+    /// The agents' listener.
+    pub quic: SocketAddr,
+    /// What `join_command` names, where it is not the bound address.
+    pub advertise: Option<String>,
+    /// Base of links to the hub.
+    pub public_url: Option<Url>,
+    /// Whether the event stream and command status want no token.
+    pub public_monitoring: bool,
+    /// Most members.
+    pub max_devices: u32,
+    /// How long heartbeats, detections and pictures are kept.
+    pub retention: Duration,
+    /// The first admin's password, where the environment names one.
+    pub admin_password: Option<secrecy::SecretString>,
+}
+
+/// Why settings are refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("can't read {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// The file is not what it should be.
+    #[error("{0}: {1}")]
+    Parse(PathBuf, Box<toml::de::Error>),
+    /// A value can't be.
+    #[error("{0}: {1}")]
+    Value(&'static str, String),
+}
+
+impl Options {
+    /// The options of a TOML file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Read`] or [`ConfigError::Parse`], with the file's name and line.
+    pub fn from_file(path: &std::path::Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|e| ConfigError::Read(path.to_owned(), e))?;
+        toml::from_str(&text).map_err(|e| ConfigError::Parse(path.to_owned(), Box::new(e)))
+    }
+
+    /// These where set, `under`'s otherwise.
+    #[must_use]
+    pub fn over(self, under: Self) -> Self {
+        Self {
+            data_dir: self.data_dir.or(under.data_dir),
+            http: self.http.or(under.http),
+            quic: self.quic.or(under.quic),
+            advertise_address: self.advertise_address.or(under.advertise_address),
+            public_url: self.public_url.or(under.public_url),
+            public_monitoring: self.public_monitoring.or(under.public_monitoring),
+            max_devices: self.max_devices.or(under.max_devices),
+            retention_days: self.retention_days.or(under.retention_days),
+        }
+    }
+
+    /// Checks everything and fills in the defaults.
+    ///
+    /// # Errors
+    /// [`ConfigError::Value`] names the first setting that can't be.
+    pub fn check(self) -> Result<Config, ConfigError> {
+        if let Some(address) = &self.advertise_address {
+            let port_ok = address
+                .rsplit_once(':')
+                .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+            if !port_ok {
+                return Err(ConfigError::Value(
+                    "advertise-address",
+                    format!("'{address}' is not HOST:PORT"),
+                ));
+            }
+        }
+        if let Some(url) = &self.public_url
+            && !matches!(url.scheme(), "http" | "https")
+        {
+            return Err(ConfigError::Value("public-url", "must be http:// or https://".into()));
+        }
+        let data_dir = self.data_dir.unwrap_or_else(|| "cloudcore-data".into());
+        if self.max_devices == Some(0) {
+            return Err(ConfigError::Value("max-devices", "must be at least 1".into()));
+        }
+        let days = self.retention_days.unwrap_or(30);
+        if !(1..=3650).contains(&days) {
+            return Err(ConfigError::Value("retention-days", "must be 1 to 3650".into()));
+        }
+        Ok(Config {
+            data_dir,
+            http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
+            quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
+            advertise: self.advertise_address,
+            public_url: self.public_url,
+            public_monitoring: self.public_monitoring.unwrap_or(false),
+            max_devices: self.max_devices.unwrap_or(10_000),
+            retention: Duration::from_secs(u64::from(days) * 86_400),
+            admin_password: None,
+        })
+    }
+}

@@ -1,0 +1,186 @@
+//! What cameras saw: stored once each, counted per device, told to the watchers.
+
+mod routes;
+
+use cloudcore_protocol::{Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
+use serde_json::{Value, json};
+use sqlx::FromRow;
+
+pub use routes::routes;
+
+use crate::{
+    db::{Db, Write},
+    error::Result,
+    live::Bus,
+};
+
+/// A detection to store.
+#[derive(Debug)]
+pub struct DetectionRow<'a> {
+    /// Whose camera.
+    pub device_id: &'a DeviceId,
+    /// What it saw.
+    pub detection: &'a Detection,
+}
+
+/// How much a device saw.
+#[derive(Debug, Clone, Copy, Default, FromRow)]
+pub struct Totals {
+    /// Objects that appeared.
+    pub detections: i64,
+    /// From frame to stored event, summed, microseconds.
+    pub latency_us: i64,
+}
+
+impl Totals {
+    /// From frame to stored event, in the mean, microseconds.
+    #[must_use]
+    pub fn average_latency_us(self) -> Option<u64> {
+        u64::try_from(self.latency_us.checked_div(self.detections)?).ok()
+    }
+}
+
+/// The detections.
+pub struct Detections {
+    db: Db,
+}
+
+const fn phase(phase: DetectionPhase) -> &'static str {
+    match phase {
+        DetectionPhase::Started => "started",
+        DetectionPhase::Ended => "ended",
+    }
+}
+
+impl Detections {
+    /// Over this database.
+    #[must_use]
+    pub const fn new(db: Db) -> Self {
+        Self { db }
+    }
+
+    /// How much a device saw since it joined.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn totals(&self, device: &DeviceId) -> Result<Totals> {
+        let found = sqlx::query_as(
+            "SELECT detections, latency_us FROM detection_totals WHERE device_id = $1",
+        )
+        .bind(device.as_str())
+        .fetch_optional(self.db.read())
+        .await?;
+        Ok(found.unwrap_or_default())
+    }
+
+    /// How much all devices saw since `since`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn totals_since(&self, since: Timestamp) -> Result<Totals> {
+        Ok(sqlx::query_as(
+            "SELECT count(*) AS detections, coalesce(sum(latency_us), 0) AS latency_us \
+             FROM detections WHERE received_at >= $1 AND phase = 'started'",
+        )
+        .bind(since.micros())
+        .fetch_one(self.db.read())
+        .await?)
+    }
+
+    /// Removes detections received before `before`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget(&self, before: Timestamp) -> Result<u64> {
+        let mut tx = self.db.write().await?;
+        let gone = sqlx::query("DELETE FROM detections WHERE received_at < $1")
+            .bind(before.micros())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(gone.rows_affected())
+    }
+}
+
+/// Stores detections by two statements for all of them.
+///
+/// # Errors
+/// The database's.
+pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let now = Timestamp::now();
+    let all: Vec<Value> = rows
+        .iter()
+        .map(|row| {
+            let d = row.detection;
+            json!([
+                row.device_id,
+                d.track_id.cast_signed(),
+                phase(d.phase),
+                d.object,
+                d.confidence,
+                json!(d.bounding_box).to_string(),
+                d.frame_width,
+                d.frame_height,
+                d.model,
+                d.captured_at.micros(),
+                latency(d, now),
+            ])
+        })
+        .collect();
+    let all = Value::from(all).to_string();
+    sqlx::query(
+        "INSERT INTO detections (device_id, track_id, phase, object, confidence, bounding_box, \
+         frame_width, frame_height, model, captured_at, latency_us, received_at) \
+         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, \
+         value->>7, value->>8, value->>9, value->>10, $2 FROM json_each($1)",
+    )
+    .bind(&all)
+    .bind(now.micros())
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "INSERT INTO detection_totals (device_id, detections, latency_us) \
+         SELECT value->>0, count(*), sum(value->>10) FROM json_each($1) \
+         WHERE value->>2 = 'started' GROUP BY value->>0 \
+         ON CONFLICT (device_id) DO UPDATE SET detections = detections + excluded.detections, \
+         latency_us = detection_totals.latency_us + excluded.latency_us",
+    )
+    .bind(&all)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// From frame to here, microseconds. The clocks of hub and agent differ, so the way to the hub
+/// counts only where they agree that it took time; the agent's own part is by its steady clock.
+fn latency(detection: &Detection, now: Timestamp) -> u64 {
+    let by_clocks = now.since(detection.captured_at).as_micros();
+    let by_agent = u128::from(detection.latency_micros);
+    u64::try_from(by_clocks.max(by_agent)).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs())
+}
+
+/// Tells the watchers what a camera saw.
+pub fn publish(bus: &Bus, device: &DeviceId, node: &NodeName, detection: &Detection) {
+    bus.publish(
+        "detection",
+        Some(device.as_str()),
+        json!({
+            "node_name": node,
+            "device_id": device,
+            "object": detection.object,
+            // Text, as the contract's stream has it; the number stands beside it.
+            "confidence": format!("{:.2}", detection.confidence),
+            "score": detection.confidence,
+            "phase": phase(detection.phase),
+            "track_id": detection.track_id,
+            "bounding_box": detection.bounding_box,
+            "frame_width": detection.frame_width,
+            "frame_height": detection.frame_height,
+            "model": detection.model,
+            "captured_at": detection.captured_at,
+        }),
+    );
+}

@@ -1,0 +1,331 @@
+//! The devices' tables.
+
+use cloudcore_protocol::{DeviceId, Heartbeat, Hello, NodeName, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sqlx::{FromRow, SqlitePool};
+
+use super::Member;
+use crate::{
+    api::Page,
+    db::{Db, Write},
+    error::{Error, Result},
+    pki::{Fingerprint, NodeCertificate},
+};
+
+/// A row of `devices`.
+#[derive(Debug, Clone, FromRow)]
+pub struct Device {
+    pub(super) id: i64,
+    /// Its id.
+    pub device_id: String,
+    /// Its node.
+    pub node_name: String,
+    /// What it is (`camera`).
+    pub device_type: Option<String>,
+    /// Where it is.
+    pub location: Option<String>,
+    /// `Ready` or `NotReady`.
+    pub status: String,
+    /// The hub's clock when it last said something, microseconds.
+    pub last_seen: Option<i64>,
+    /// What `device/join` said of it, JSON.
+    pub configuration: String,
+    /// When it was made known, microseconds.
+    pub created_at: i64,
+    /// When its node joined, microseconds.
+    pub joined_at: Option<i64>,
+    /// Release of its agent.
+    pub agent_version: Option<String>,
+    /// Its last hello, JSON.
+    pub hello: Option<String>,
+    /// Its last heartbeat, JSON.
+    pub heartbeat: Option<String>,
+    /// The agent's clock in that heartbeat, microseconds.
+    pub heartbeat_at: Option<i64>,
+}
+
+/// Which devices a list names.
+#[derive(Debug, Default, Deserialize)]
+pub struct Filter {
+    /// Rows at most.
+    pub limit: Option<u32>,
+    /// Where the page before ended.
+    pub cursor: Option<i64>,
+    /// `Ready` or `NotReady`.
+    pub status: Option<String>,
+    /// What it is.
+    pub device_type: Option<String>,
+    /// Its node.
+    pub node_name: Option<String>,
+}
+
+const MATCHES: &str = "($1 IS NULL OR status = $1) AND ($2 IS NULL OR device_type = $2) \
+                       AND ($3 IS NULL OR node_name = $3)";
+
+pub(super) async fn list(
+    db: &SqlitePool,
+    filter: &Filter,
+) -> Result<(i64, Vec<Device>, Option<i64>)> {
+    let limit = Page { limit: filter.limit, cursor: filter.cursor }.limit()?;
+    if filter.status.as_deref().is_some_and(|s| !matches!(s, "Ready" | "NotReady")) {
+        return Err(Error::invalid("status must be Ready or NotReady"));
+    }
+    let count_sql = sql(&["SELECT count(*) FROM devices WHERE ", MATCHES]);
+    let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count_sql))
+        .bind(&filter.status)
+        .bind(&filter.device_type)
+        .bind(&filter.node_name)
+        .fetch_one(db)
+        .await?;
+    let page_sql =
+        sql(&["SELECT * FROM devices WHERE ", MATCHES, " AND id > $4 ORDER BY id LIMIT $5"]);
+    let devices: Vec<Device> = sqlx::query_as(sqlx::AssertSqlSafe(page_sql))
+        .bind(&filter.status)
+        .bind(&filter.device_type)
+        .bind(&filter.node_name)
+        .bind(filter.cursor.unwrap_or(0))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(db)
+        .await?;
+    let next = (devices.len() == limit).then(|| devices.last().map(|d| d.id)).flatten();
+    Ok((count, devices, next))
+}
+
+/// Parts of our own SQL, joined; nothing of a request is ever among them.
+fn sql(parts: &[&'static str]) -> String {
+    parts.concat()
+}
+
+pub(super) async fn get(db: &SqlitePool, id: &DeviceId) -> Result<Option<Device>> {
+    Ok(sqlx::query_as("SELECT * FROM devices WHERE device_id = $1")
+        .bind(id.as_str())
+        .fetch_optional(db)
+        .await?)
+}
+
+pub(super) async fn count_by_type(db: &SqlitePool) -> Result<Vec<(String, i64)>> {
+    Ok(sqlx::query_as(
+        "SELECT coalesce(device_type, 'unknown'), count(*) FROM devices GROUP BY 1 ORDER BY 1",
+    )
+    .fetch_all(db)
+    .await?)
+}
+
+pub(super) async fn count(tx: &mut Write) -> Result<i64> {
+    Ok(sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(&mut **tx).await?)
+}
+
+/// What `device/join` and a node's join say of a device.
+pub(super) struct NewRow<'a> {
+    pub device_id: &'a DeviceId,
+    pub node_name: &'a NodeName,
+    pub device_type: Option<&'a str>,
+    pub location: Option<&'a str>,
+    pub configuration: &'a Value,
+}
+
+pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO devices \
+         (device_id, node_name, device_type, location, status, configuration, created_at) \
+         VALUES ($1, $2, $3, $4, 'NotReady', $5, $6)",
+    )
+    .bind(row.device_id.as_str())
+    .bind(row.node_name.as_str())
+    .bind(row.device_type)
+    .bind(row.location)
+    .bind(row.configuration.to_string())
+    .bind(Timestamp::now().micros())
+    .execute(&mut **tx)
+    .await
+    .map(|_| ())
+}
+
+pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    for sql in [
+        "DELETE FROM devices WHERE device_id = $1",
+        "DELETE FROM outboxes WHERE device_id = $1",
+        "DELETE FROM alerts WHERE device_id = $1",
+        "DELETE FROM detection_totals WHERE device_id = $1",
+    ] {
+        sqlx::query(sql).bind(id.as_str()).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn by_node(tx: &mut Write, node: &NodeName) -> Result<Option<DeviceId>> {
+    let id: Option<String> =
+        sqlx::query_scalar("SELECT device_id FROM devices WHERE node_name = $1")
+            .bind(node.as_str())
+            .fetch_optional(&mut **tx)
+            .await?;
+    id.map(DeviceId::try_from).transpose().map_err(Error::internal)
+}
+
+pub(super) async fn set_joined(tx: &mut Write, id: &DeviceId, agent_version: &str) -> Result<()> {
+    sqlx::query("UPDATE devices SET joined_at = $2, agent_version = $3 WHERE device_id = $1")
+        .bind(id.as_str())
+        .bind(Timestamp::now().micros())
+        .bind(agent_version)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_certificate(
+    tx: &mut Write,
+    id: &DeviceId,
+    node: &NodeName,
+    certificate: &NodeCertificate,
+) -> Result<()> {
+    sqlx::query(
+        "INSERT INTO certificates (fingerprint, node_name, device_id, not_after, created_at) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(&certificate.fingerprint)
+    .bind(node.as_str())
+    .bind(id.as_str())
+    .bind(certificate.not_after.micros())
+    .bind(Timestamp::now().micros())
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends a node's certificates; which they were.
+pub(super) async fn revoke_certificates(
+    tx: &mut Write,
+    node_name: &str,
+) -> Result<Vec<Fingerprint>> {
+    Ok(sqlx::query_scalar(
+        "UPDATE certificates SET revoked_at = $2 \
+         WHERE node_name = $1 AND revoked_at IS NULL RETURNING fingerprint",
+    )
+    .bind(node_name)
+    .bind(Timestamp::now().micros())
+    .fetch_all(&mut **tx)
+    .await?)
+}
+
+pub(super) async fn revoked_certificates(db: &SqlitePool) -> Result<Vec<Fingerprint>> {
+    // One that is over is refused without being remembered.
+    Ok(sqlx::query_scalar(
+        "SELECT fingerprint FROM certificates WHERE revoked_at IS NOT NULL AND not_after > $1",
+    )
+    .bind(Timestamp::now().micros())
+    .fetch_all(db)
+    .await?)
+}
+
+pub(super) async fn member(db: &SqlitePool, fingerprint: &str) -> Result<Option<Member>> {
+    let row: Option<(String, String)> = sqlx::query_as(
+        "SELECT d.device_id, d.node_name FROM certificates c \
+         JOIN devices d ON d.device_id = c.device_id AND d.node_name = c.node_name \
+         WHERE c.fingerprint = $1 AND c.revoked_at IS NULL",
+    )
+    .bind(fingerprint)
+    .fetch_optional(db)
+    .await?;
+    row.map(|(device, node)| {
+        Ok(Member {
+            device_id: device.try_into().map_err(Error::internal)?,
+            node_name: node.try_into().map_err(Error::internal)?,
+        })
+    })
+    .transpose()
+}
+
+pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
+    let shown = json!({
+        "os": hello.platform.os,
+        "arch": hello.platform.arch,
+        "hostname": hello.platform.hostname,
+        "labels": hello.labels,
+        "addresses": hello.addresses,
+        "capabilities": hello.capabilities,
+    });
+    let mut tx = db.write().await?;
+    sqlx::query(
+        "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
+         WHERE device_id = $1",
+    )
+    .bind(id.as_str())
+    .bind(Timestamp::now().micros())
+    .bind(&hello.agent_version)
+    .bind(shown.to_string())
+    .execute(&mut *tx)
+    .await?;
+    Ok(tx.commit().await?)
+}
+
+pub(super) async fn set_status(db: &Db, id: &DeviceId, status: &str) -> Result<()> {
+    let mut tx = db.write().await?;
+    sqlx::query("UPDATE devices SET status = $2 WHERE device_id = $1")
+        .bind(id.as_str())
+        .bind(status)
+        .execute(&mut *tx)
+        .await?;
+    Ok(tx.commit().await?)
+}
+
+/// A heartbeat to store.
+#[derive(Debug)]
+pub struct HeartbeatRow<'a> {
+    /// Whose.
+    pub device_id: &'a DeviceId,
+    /// The agent's clock.
+    pub at: Timestamp,
+    /// What it says.
+    pub heartbeat: &'a Heartbeat,
+}
+
+/// Stores heartbeats, oldest first, by two statements for all of them.
+///
+/// # Errors
+/// The database's.
+pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let now = Timestamp::now().micros();
+    let rows: Vec<Value> = rows
+        .iter()
+        .map(|row| json!([row.device_id, row.at.micros(), body(row.heartbeat).to_string()]))
+        .collect();
+    let all = Value::from(rows).to_string();
+    sqlx::query(
+        "INSERT INTO heartbeats (device_id, at, received_at, body) \
+         SELECT value->>0, value->>1, $2, value->>2 FROM json_each($1)",
+    )
+    .bind(&all)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    // Of a device's heartbeats in the batch the last one counts.
+    sqlx::query(
+        "UPDATE devices SET heartbeat = news.body, heartbeat_at = news.at, last_seen = $2 \
+         FROM (SELECT value->>0 AS device_id, value->>1 AS at, value->>2 AS body, max(key) \
+               FROM json_each($1) GROUP BY value->>0) AS news \
+         WHERE devices.device_id = news.device_id",
+    )
+    .bind(&all)
+    .bind(now)
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+fn body(heartbeat: &Heartbeat) -> Value {
+    super::routes::vitals(heartbeat)
+}
+
+pub(super) async fn forget_heartbeats(db: &Db, before: Timestamp) -> Result<u64> {
+    let mut tx = db.write().await?;
+    let gone = sqlx::query("DELETE FROM heartbeats WHERE received_at < $1")
+        .bind(before.micros())
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await?;
+    Ok(gone.rows_affected())
+}

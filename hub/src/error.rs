@@ -1,0 +1,113 @@
+//! What can go wrong, in the contract's terms. Knows no HTTP: the status is `http`'s.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+/// The contract's error codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// API-001: the request is wrong.
+    Invalid,
+    /// API-002: who are you?
+    Unauthenticated,
+    /// API-003: you may not.
+    Forbidden,
+    /// API-004: there is no such thing.
+    NotFound,
+    /// API-005: it is there already.
+    Exists,
+    /// API-006: too often.
+    RateLimited,
+    /// API-007: our fault.
+    Internal,
+    /// API-008: the device can't be reached.
+    Unreachable,
+    /// API-009: not now, or not here.
+    Unavailable,
+}
+
+impl Code {
+    /// As the contract prints it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "API-001",
+            Self::Unauthenticated => "API-002",
+            Self::Forbidden => "API-003",
+            Self::NotFound => "API-004",
+            Self::Exists => "API-005",
+            Self::RateLimited => "API-006",
+            Self::Internal => "API-007",
+            Self::Unreachable => "API-008",
+            Self::Unavailable => "API-009",
+        }
+    }
+}
+
+/// A failure: a code and a sentence for the client, details where they help, and a cause that only
+/// the log sees.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {message}", code.as_str())]
+pub struct Error {
+    /// The contract's code.
+    pub code: Code,
+    /// For the client.
+    pub message: Cow<'static, str>,
+    /// For the client's program; an object or null.
+    pub details: Value,
+    /// For the log.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What the rooms return.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// Of this code, with this sentence.
+    pub fn new(code: Code, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), details: Value::Null, cause: None }
+    }
+
+    /// API-001.
+    pub fn invalid(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Invalid, message)
+    }
+
+    /// API-004, as "device 'x' not found".
+    #[must_use]
+    pub fn not_found(what: &str, id: impl std::fmt::Display) -> Self {
+        Self::new(Code::NotFound, format!("{what} '{id}' not found"))
+    }
+
+    /// API-007: the client learns only that it is our fault.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self {
+            cause: Some(cause.into()),
+            ..Self::new(
+                Code::Internal,
+                "internal error; the log has the cause under this request id",
+            )
+        }
+    }
+
+    /// The same with details for the client's program.
+    #[must_use]
+    pub fn with_details(mut self, details: Value) -> Self {
+        self.details = details;
+        self
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) => Self {
+                cause: Some(error.into()),
+                ..Self::new(Code::Unavailable, "the database can't be reached; try again")
+            },
+            other => Self::internal(other),
+        }
+    }
+}

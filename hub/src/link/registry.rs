@@ -1,0 +1,154 @@
+//! Which session a device has. A newer session takes over; an older one can never end it.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, NodeName, Timestamp};
+use tokio::sync::{mpsc, watch};
+
+/// Frames that wait for one device.
+pub(super) const QUEUE: usize = 1024;
+
+/// A device's live connection.
+#[derive(Debug)]
+pub struct Session {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its node.
+    pub node_name: NodeName,
+    /// Grows with each session of this hub, and over its restarts.
+    pub generation: u64,
+    /// The agent's outbox, which gives its sequence numbers meaning.
+    pub outbox_id: u64,
+    pub(super) queue: mpsc::Sender<Frame>,
+    pub(super) end: watch::Sender<Option<GoodbyeReason>>,
+}
+
+/// Why a frame was not handed to a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The device has no session.
+    Away,
+    /// The device does not read what it is sent; its session was ended.
+    Stuck,
+}
+
+impl Session {
+    /// Hands a frame to the session's writer.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send(&self, frame: Frame) -> Result<(), SendError> {
+        match self.queue.try_send(frame) {
+            Ok(()) => Ok(()),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Away),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.close(GoodbyeReason::Protocol);
+                Err(SendError::Stuck)
+            }
+        }
+    }
+
+    /// Ends the session, saying why.
+    pub fn close(&self, reason: GoodbyeReason) {
+        self.end.send_if_modified(|end| {
+            let first = end.is_none();
+            if first {
+                *end = Some(reason);
+            }
+            first
+        });
+    }
+}
+
+/// The sessions, one a device.
+#[derive(Debug)]
+pub struct Registry {
+    sessions: Mutex<HashMap<DeviceId, Arc<Session>>>,
+    generation: AtomicU64,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        // From the time, so that generations grow over restarts.
+        let first = u64::try_from(Timestamp::now().micros()).unwrap_or(1);
+        Self { sessions: Mutex::default(), generation: AtomicU64::new(first) }
+    }
+}
+
+impl Registry {
+    fn sessions(&self) -> MutexGuard<'_, HashMap<DeviceId, Arc<Session>>> {
+        // Nothing panics while it holds the lock.
+        self.sessions.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn next_generation(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Makes this the device's session, and tells an older one that it is superseded. Of two that
+    /// begin at the same time the newer one stays, whichever comes here first.
+    pub(super) fn begin(&self, session: &Arc<Session>) {
+        let mut sessions = self.sessions();
+        match sessions.get(&session.device_id) {
+            Some(newer) if newer.generation > session.generation => {
+                session.close(GoodbyeReason::Superseded);
+            }
+            _ => {
+                let old = sessions.insert(session.device_id.clone(), Arc::clone(session));
+                if let Some(old) = old {
+                    old.close(GoodbyeReason::Superseded);
+                }
+            }
+        }
+    }
+
+    /// Forgets a session; whether it was still its device's.
+    pub(super) fn end(&self, session: &Session) -> bool {
+        let mut sessions = self.sessions();
+        let current =
+            sessions.get(&session.device_id).is_some_and(|s| s.generation == session.generation);
+        if current {
+            sessions.remove(&session.device_id);
+        }
+        current
+    }
+
+    pub(super) fn close_all(&self) {
+        for session in self.sessions().values() {
+            session.close(GoodbyeReason::Shutdown);
+        }
+    }
+
+    /// The device's session.
+    #[must_use]
+    pub fn get(&self, device: &DeviceId) -> Option<Arc<Session>> {
+        self.sessions().get(device).cloned()
+    }
+
+    /// Whether the device has a session.
+    #[must_use]
+    pub fn is_online(&self, device: &DeviceId) -> bool {
+        self.sessions().contains_key(device)
+    }
+
+    /// Hands a frame to the device's session.
+    ///
+    /// # Errors
+    /// [`SendError`].
+    pub fn send(&self, device: &DeviceId, frame: Frame) -> Result<(), SendError> {
+        self.get(device).ok_or(SendError::Away)?.send(frame)
+    }
+
+    /// Cuts the device off.
+    pub fn close(&self, device: &DeviceId, reason: GoodbyeReason) {
+        if let Some(session) = self.get(device) {
+            session.close(reason);
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! Join tokens: issued for one node, shown once, stored as a hash, redeemed once.
+
+mod routes;
+
+use std::{sync::Arc, time::Duration};
+
+use cloudcore_protocol::{DeviceId, JoinRefusal, JoinToken, NodeName, Timestamp};
+use serde::{Deserialize, Serialize};
+use sqlx::{Row as _, sqlite::SqliteRow};
+
+pub use routes::{join_command, routes};
+
+use crate::{
+    api::Page,
+    db::{Db, Write},
+    error::{Error, Result},
+    keys::{self, JwtError, Keys},
+    pki::Pki,
+};
+
+/// A token that was just made: the only time it is seen.
+#[derive(Debug)]
+pub struct Issued {
+    /// The token.
+    pub token: JoinToken,
+    /// When it ends.
+    pub expires_at: Timestamp,
+}
+
+/// What a token is asked to be.
+#[derive(Debug)]
+pub struct NewToken {
+    /// The only node it lets in.
+    pub node_name: NodeName,
+    /// The device that node will be, where that is settled.
+    pub device_id: Option<DeviceId>,
+    /// Its life.
+    pub life: Duration,
+    /// Why, for people.
+    pub description: Option<String>,
+    /// Whether the node may join with it again until it expires.
+    pub reusable: bool,
+}
+
+/// How a token stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenStatus {
+    /// It lets its node in.
+    Active,
+    /// Its node has joined with it.
+    Used,
+    /// Its time is over.
+    Expired,
+    /// An operator withdrew it.
+    Revoked,
+}
+
+/// A token, as the API lists one.
+#[derive(Debug, Serialize)]
+pub struct TokenInfo {
+    /// The only node it lets in.
+    pub node_name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// How it stands.
+    pub status: TokenStatus,
+    /// The device, where that is settled.
+    pub device_id: Option<String>,
+    /// Why, for people.
+    pub description: Option<String>,
+    /// Whether the node may join with it again until it expires.
+    pub reusable: bool,
+    #[serde(skip)]
+    id: i64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    exp: i64,
+    sub: String,
+    jti: String,
+}
+
+/// Why a token does not let a node in, and in words.
+#[derive(Debug)]
+pub struct NotRedeemed(pub JoinRefusal, pub &'static str);
+
+/// The join tokens.
+pub struct Tokens {
+    db: Db,
+    keys: Arc<Keys>,
+    pki: Arc<Pki>,
+    /// `HOST:PORT` that the join command names.
+    advertised: String,
+}
+
+impl Tokens {
+    /// Over this database; `advertised` is where nodes reach the hub.
+    #[must_use]
+    pub fn new(db: Db, keys: Arc<Keys>, pki: Arc<Pki>, advertised: String) -> Self {
+        Self { db, keys, pki, advertised }
+    }
+
+    /// Where nodes reach the hub, `HOST:PORT`.
+    #[must_use]
+    pub fn advertised(&self) -> &str {
+        &self.advertised
+    }
+
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn issue(&self, new: &NewToken) -> Result<Issued> {
+        let mut tx = self.db.write().await?;
+        let issued = self.issue_in(&mut tx, new).await?;
+        tx.commit().await?;
+        Ok(issued)
+    }
+
+    /// Makes a token as part of a larger change.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn issue_in(&self, tx: &mut Write, new: &NewToken) -> Result<Issued> {
+        let now = Timestamp::now();
+        // A JWT counts whole seconds; what is shown is what binds.
+        let exp = now.plus(new.life).seconds();
+        let expires_at = Timestamp::from_micros(exp * 1_000_000);
+        let jwt = self.keys.join_tokens.sign(&Claims {
+            exp,
+            sub: new.node_name.to_string(),
+            jti: keys::hex(&keys::random::<16>()?),
+        })?;
+        let hash = keys::sha256_hex(jwt.as_bytes());
+        let token = self.pki.join_token(jwt)?;
+        sqlx::query(
+            "INSERT INTO tokens \
+             (token_hash, node_name, device_id, description, reusable, expires_at, created_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(hash)
+        .bind(new.node_name.as_str())
+        .bind(new.device_id.as_ref().map(DeviceId::as_str))
+        .bind(new.description.as_deref())
+        .bind(new.reusable)
+        .bind(expires_at.micros())
+        .bind(now.micros())
+        .execute(&mut **tx)
+        .await?;
+        Ok(Issued { token, expires_at })
+    }
+
+    /// Uses a token up for `node` with the key that has this hash, and says which device the
+    /// token is for. The same key may repeat it: a node whose answer was lost asks again.
+    ///
+    /// # Errors
+    /// The database's; the inner one when the token does not let that node in.
+    pub async fn redeem(
+        &self,
+        tx: &mut Write,
+        jwt: &str,
+        node: &NodeName,
+        key_hash: &str,
+    ) -> Result<Result<Option<DeviceId>, NotRedeemed>> {
+        let refuse = |reason, words| Ok(Err(NotRedeemed(reason, words)));
+        let expired = match self.keys.join_tokens.verify::<Claims>(jwt) {
+            Ok(claims) if claims.sub == node.as_str() => false,
+            Ok(_) => {
+                return refuse(JoinRefusal::WrongNode, "the token belongs to another node");
+            }
+            Err(JwtError::Expired) => true,
+            Err(JwtError::Invalid) => {
+                return refuse(JoinRefusal::InvalidToken, "the token is not one of this hub");
+            }
+        };
+        let row = sqlx::query(
+            "SELECT id, device_id, reusable, used, used_by_key, revoked_at FROM tokens \
+             WHERE token_hash = $1 AND node_name = $2",
+        )
+        .bind(keys::sha256_hex(jwt.as_bytes()))
+        .bind(node.as_str())
+        .fetch_optional(&mut **tx)
+        .await?;
+        let Some(row) = row else {
+            return refuse(JoinRefusal::InvalidToken, "the token is not known to this hub");
+        };
+        if row.try_get::<Option<i64>, _>("revoked_at")?.is_some() {
+            return refuse(JoinRefusal::Revoked, "the token was revoked");
+        }
+        if expired {
+            return refuse(JoinRefusal::Expired, "the token has expired");
+        }
+        let used_by: Option<String> = row.try_get("used_by_key")?;
+        let repeat = used_by.as_deref() == Some(key_hash);
+        if row.try_get::<bool, _>("used")? && !row.try_get::<bool, _>("reusable")? && !repeat {
+            return refuse(JoinRefusal::Used, "the token has been used");
+        }
+        sqlx::query("UPDATE tokens SET used = TRUE, used_at = $2, used_by_key = $3 WHERE id = $1")
+            .bind(row.try_get::<i64, _>("id")?)
+            .bind(Timestamp::now().micros())
+            .bind(key_hash)
+            .execute(&mut **tx)
+            .await?;
+        let device: Option<String> = row.try_get("device_id")?;
+        let device = device.map(DeviceId::try_from).transpose().map_err(Error::internal)?;
+        Ok(Ok(device))
+    }
+
+    /// One page of the tokens, newest first; how many match in all; the next page's cursor.
+    ///
+    /// # Errors
+    /// API-001 for a bad page.
+    pub async fn list(
+        &self,
+        page: Page,
+        node_name: Option<&NodeName>,
+    ) -> Result<(i64, Vec<TokenInfo>, Option<i64>)> {
+        let limit = page.limit()?;
+        let node = node_name.map(NodeName::as_str);
+        let count: i64 =
+            sqlx::query_scalar("SELECT count(*) FROM tokens WHERE $1 IS NULL OR node_name = $1")
+                .bind(node)
+                .fetch_one(self.db.read())
+                .await?;
+        let rows = sqlx::query(
+            "SELECT * FROM tokens WHERE ($1 IS NULL OR node_name = $1) AND id < $2 \
+             ORDER BY id DESC LIMIT $3",
+        )
+        .bind(node)
+        .bind(page.cursor.unwrap_or(i64::MAX))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(self.db.read())
+        .await?;
+        let tokens = rows.iter().map(info).collect::<Result<Vec<_>, _>>()?;
+        let next = (tokens.len() == limit).then(|| tokens.last().map(|t| t.id)).flatten();
+        Ok((count, tokens, next))
+    }
+
+    /// Withdraws all tokens of a node that still let it in, as part of a larger change; how many
+    /// there were.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn revoke_in(&self, tx: &mut Write, node_name: &str) -> Result<u64> {
+        let now = Timestamp::now().micros();
+        let done = sqlx::query(
+            "UPDATE tokens SET revoked_at = $2 WHERE node_name = $1 AND revoked_at IS NULL \
+             AND expires_at > $2 AND (NOT used OR reusable)",
+        )
+        .bind(node_name)
+        .bind(now)
+        .execute(&mut **tx)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Whether the node ever had a token.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn has_any(&self, tx: &mut Write, node_name: &str) -> Result<bool> {
+        let known: i64 = sqlx::query_scalar("SELECT count(*) FROM tokens WHERE node_name = $1")
+            .bind(node_name)
+            .fetch_one(&mut **tx)
+            .await?;
+        Ok(known > 0)
+    }
+}
+
+fn info(row: &SqliteRow) -> Result<TokenInfo, sqlx::Error> {
+    let expires_at = Timestamp::from_micros(row.try_get("expires_at")?);
+    let reusable: bool = row.try_get("reusable")?;
+    let status = if row.try_get::<Option<i64>, _>("revoked_at")?.is_some() {
+        TokenStatus::Revoked
+    } else if row.try_get("used")? && !reusable {
+        TokenStatus::Used
+    } else if expires_at <= Timestamp::now() {
+        TokenStatus::Expired
+    } else {
+        TokenStatus::Active
+    };
+    Ok(TokenInfo {
+        id: row.try_get("id")?,
+        node_name: row.try_get("node_name")?,
+        created_at: Timestamp::from_micros(row.try_get("created_at")?),
+        expires_at,
+        status,
+        device_id: row.try_get("device_id")?,
+        description: row.try_get("description")?,
+        reusable,
+    })
+}
