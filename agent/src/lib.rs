@@ -1,1 +1,27 @@
-//! x
+//! The CloudCore edge agent: joins a hub, watches a camera, obeys commands, loses nothing while it
+//! is cut off.
+//!
+//! Rooms, in rank order; imports go downward only:
+//! `main > cli > agent > heartbeat, watch, exec, join > eye, link > camera, detect, outbox > machine,
+//! identity, lock > config, files, backoff > protocol`.
+//!
+//! Start one with [`agent::Agent::start`].
+
+pub mod agent;
+pub mod camera;
+pub mod cli;
+pub mod config;
+pub mod detect;
+pub mod exec;
+pub mod eye;
+pub mod heartbeat;
+pub mod identity;
+pub mod join;
+pub mod link;
+pub mod lock;
+pub mod machine;
+pub mod outbox;
+pub mod watch;
+
+mod backoff;
+mod files;

@@ -71,6 +71,8 @@ CREATE INDEX commands_open ON commands (device_id, id)
 CREATE INDEX commands_deadline ON commands (deadline)
     WHERE status IN ('queued', 'sent', 'running');
 
+CREATE INDEX commands_completed ON commands (completed_at);
+
 -- The last event that was committed, per outbox and lane: what makes a repeat a repeat.
 CREATE TABLE outboxes (
     device_id VARCHAR(100) NOT NULL,

@@ -2,13 +2,17 @@
 //! contract's errors, and the human forms of quantities.
 
 use axum::{
-    extract::{FromRequest, FromRequestParts, Request, rejection::JsonRejection},
+    extract::{
+        FromRequest, FromRequestParts, Request,
+        path::ErrorKind,
+        rejection::{JsonRejection, PathRejection},
+    },
     http::{StatusCode, header, request::Parts},
 };
 use cloudcore_protocol::Timestamp;
 use serde::{Deserialize, de::DeserializeOwned};
 
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// A refusal of a request before it reaches its room.
 #[derive(Debug)]
@@ -77,7 +81,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// The one parameter of a path. What is no identifier names nothing: API-001.
+/// The parameters of a path. What is no identifier names nothing: API-004.
 #[derive(Debug)]
 pub struct Path<T>(pub T);
 
@@ -88,7 +92,17 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         axum::extract::Path::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Path(value)| Self(value))
-            .map_err(|e| Error::invalid(e.body_text()).into())
+            .map_err(|rejection| match rejection {
+                PathRejection::FailedToDeserializePathParams(e)
+                    if matches!(e.kind(), ErrorKind::InvalidUtf8InPathParam { .. }) =>
+                {
+                    Error::invalid("the path is not UTF-8").into()
+                }
+                PathRejection::FailedToDeserializePathParams(e) => {
+                    Error::new(Code::NotFound, format!("nothing has this id: {}", e.kind())).into()
+                }
+                other => Error::internal(other.body_text()).into(),
+            })
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Auth},
+    auth::{self, Auth, Role},
     blobs::{self, Blobs},
     commands::{self, Commands},
     config::Config,
@@ -129,23 +129,19 @@ impl Hub {
             async move { devices.watch_presence(shutdown).await }
         });
         tasks.spawn({
-            let shutdown = shutdown.clone();
+            let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
         tasks.spawn(keep_house(
             config.retention,
-            devices,
-            detections,
-            blobs,
-            pki,
+            Kept { devices, detections, commands, blobs, pki },
             shutdown.clone(),
         ));
         tasks.spawn({
             let shutdown = shutdown.clone();
             async move {
-                if let Err(error) = http::serve(listener, router, shutdown.clone()).await {
+                if let Err(error) = http::serve(listener, router, shutdown).await {
                     tracing::error!(?error, "the API's listener failed");
-                    shutdown.cancel();
                 }
             }
         });
@@ -161,9 +157,12 @@ impl Hub {
         })
     }
 
-    /// Returns when a part of the hub has failed beyond repair.
-    pub async fn failed(&self) {
-        self.shutdown.cancelled().await;
+    /// Returns when a part of the hub has ended by itself, which none should.
+    pub async fn failed(&mut self) {
+        tokio::select! {
+            Some(_) = self.tasks.join_next() => {}
+            Some(_) = self.writer.join_next() => {}
+        }
     }
 
     /// Takes no more work, lets what has begun end, says goodbye to agents and closes the
@@ -175,6 +174,37 @@ impl Hub {
         while self.writer.join_next().await.is_some() {}
         self.db.close().await;
     }
+}
+
+/// Makes a user in the database of this data directory.
+///
+/// # Errors
+/// API-001 for a bad name or password, API-005 when the name is taken, or the database's.
+pub async fn create_user(
+    data_dir: &std::path::Path,
+    username: &str,
+    password: &str,
+    role: Role,
+) -> Result<()> {
+    open_auth(data_dir).await?.create_user(username, password, role).await.map(|_| ())
+}
+
+/// Gives a user another password.
+///
+/// # Errors
+/// API-001 for a bad password, API-004 for an unknown user, or the database's.
+pub async fn set_password(
+    data_dir: &std::path::Path,
+    username: &str,
+    password: &str,
+) -> Result<()> {
+    open_auth(data_dir).await?.set_password(username, password).await
+}
+
+async fn open_auth(data_dir: &std::path::Path) -> Result<Auth> {
+    prepare(data_dir)?;
+    let db = Db::open(&data_dir.join("hub.db")).await?;
+    Ok(Auth::new(db, Arc::new(Keys::load(data_dir)?)))
 }
 
 /// Makes the data directory, for its owner only.
@@ -203,14 +233,16 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
-async fn keep_house(
-    retention: Duration,
+/// What has to be tidied up.
+struct Kept {
     devices: Arc<Devices>,
     detections: Arc<Detections>,
+    commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     pki: Arc<Pki>,
-    shutdown: CancellationToken,
-) {
+}
+
+async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
     let mut ticks = 0_u64;
     loop {
@@ -223,9 +255,10 @@ async fn keep_house(
             i64::try_from(retention.as_micros()).map_or(0, |kept| now.saturating_sub(kept));
         let before = Timestamp::from_micros(before);
         let done = async {
-            devices.forget_heartbeats(before).await?;
-            detections.forget(before).await?;
-            blobs.remove_older(before).await
+            kept.devices.forget_heartbeats(before).await?;
+            kept.detections.forget(before).await?;
+            kept.commands.forget(before).await?;
+            kept.blobs.remove_older(before).await
         };
         if let Err(error) = done.await {
             tracing::error!(?error, "old data can't be removed");
@@ -233,7 +266,7 @@ async fn keep_house(
         // The hub's certificate lives 90 days; a new one each day costs nothing.
         if ticks > 0
             && ticks.is_multiple_of(24)
-            && let Err(error) = pki.renew_server_certificate()
+            && let Err(error) = kept.pki.renew_server_certificate()
         {
             tracing::error!(?error, "the hub's certificate can't be renewed");
         }

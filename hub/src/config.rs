@@ -32,7 +32,7 @@ pub struct Options {
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
-    /// Days that heartbeats, detections and pictures are kept [default: 30]
+    /// Days that heartbeats, detections, ended commands and pictures are kept [default: 30]
     #[arg(long, env = "CLOUDCORE_RETENTION_DAYS", value_name = "DAYS")]
     pub retention_days: Option<u32>,
 }
@@ -54,7 +54,7 @@ pub struct Config {
     pub public_monitoring: bool,
     /// Most members.
     pub max_devices: u32,
-    /// How long heartbeats, detections and pictures are kept.
+    /// How long heartbeats, detections, ended commands and pictures are kept.
     pub retention: Duration,
     /// The first admin's password, where the environment names one.
     pub admin_password: Option<secrecy::SecretString>,

@@ -145,14 +145,17 @@ impl Peers for Inbox {
                 .map_err(later)?;
             acked.push(EventAck { lane, seq });
         }
-        self.devices.greet(&member.device_id, &member.node_name, hello).await.map_err(later)?;
         Ok(Admission { device_id: member.device_id, node_name: member.node_name, acked })
     }
 
-    async fn began(&self, session: &Arc<Session>) {
-        if let Err(error) = self.commands.resume(session).await {
+    async fn began(&self, session: &Arc<Session>, hello: &Hello) {
+        let resumed = async {
+            self.devices.greet(&session.device_id, &session.node_name, hello).await?;
+            self.commands.resume(session).await
+        };
+        if let Err(error) = resumed.await {
             // Without its commands a session is of no use: the agent comes back.
-            tracing::error!(device_id = %session.device_id, ?error, "open commands can't be read");
+            tracing::error!(device_id = %session.device_id, ?error, "a session can't be resumed");
             session.close(GoodbyeReason::Busy);
         }
     }

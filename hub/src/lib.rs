@@ -26,3 +26,5 @@ mod live;
 mod metrics;
 mod pki;
 mod tokens;
+
+pub use auth::Role;

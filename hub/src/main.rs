@@ -9,7 +9,11 @@ use std::{
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use cloudcore_hub::{app::Hub, config::Options};
+use cloudcore_hub::{
+    Role,
+    app::{self, Hub},
+    config::Options,
+};
 use secrecy::ExposeSecret as _;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -24,6 +28,30 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(Box<Serve>),
+    /// Manage users, whether the hub runs or not
+    #[command(subcommand)]
+    Admin(Admin),
+}
+
+#[derive(Subcommand)]
+enum Admin {
+    /// Make a user; its password is read from standard input
+    CreateUser(UserArgs),
+    /// Give a user another password, read from standard input
+    SetPassword(UserArgs),
+}
+
+#[derive(clap::Args)]
+struct UserArgs {
+    /// The hub's data directory
+    #[arg(long, env = "CLOUDCORE_DATA_DIR", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Name of the user
+    #[arg(long)]
+    username: String,
+    /// What a new user may do: viewer, operator or admin
+    #[arg(long, default_value = "viewer")]
+    role: Role,
 }
 
 #[derive(clap::Args)]
@@ -36,7 +64,7 @@ struct Serve {
 }
 
 fn main() -> ExitCode {
-    let Command::Serve(serve) = Cli::parse().command;
+    let command = Cli::parse().command;
     tracing_subscriber::fmt()
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
@@ -44,13 +72,33 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
-    match run(*serve) {
+    let done = match command {
+        Command::Serve(serve) => run(*serve),
+        Command::Admin(admin) => administer(admin),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cloudcore-hub: {error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn administer(admin: Admin) -> anyhow::Result<()> {
+    let mut password = String::new();
+    std::io::stdin().read_line(&mut password).context("the password")?;
+    let password = password.trim_end_matches(['\r', '\n']);
+    match admin {
+        Admin::CreateUser(user) => {
+            app::create_user(&user.data_dir, &user.username, password, user.role).await?;
+        }
+        Admin::SetPassword(user) => {
+            app::set_password(&user.data_dir, &user.username, password).await?;
+        }
+    }
+    Ok(())
 }
 
 #[tokio::main]
@@ -67,7 +115,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
-    let hub = Hub::start(config).await?;
+    let mut hub = Hub::start(config).await?;
     if let Some(password) = &hub.admin_password {
         eprintln!(
             "cloudcore-hub: made the user admin with the password {}",

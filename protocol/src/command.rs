@@ -329,7 +329,11 @@ impl Confidence {
 impl TryFrom<f32> for Confidence {
     type Error = &'static str;
     fn try_from(value: f32) -> Result<Self, Self::Error> {
-        if (0.0..=1.0).contains(&value) { Ok(Self(value)) } else { Err("confidence must be 0 to 1") }
+        if (0.0..=1.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("confidence must be 0 to 1")
+        }
     }
 }
 

@@ -158,9 +158,10 @@ impl EventBody {
         match self {
             Self::Heartbeat(_) => Lane::Status,
             Self::Detection(_) => Lane::Detections,
-            Self::CommandStarted(_) | Self::CommandFinished(_) | Self::Alert(_) | Self::Unknown(_) => {
-                Lane::Commands
-            }
+            Self::CommandStarted(_)
+            | Self::CommandFinished(_)
+            | Self::Alert(_)
+            | Self::Unknown(_) => Lane::Commands,
         }
     }
 }

@@ -61,7 +61,8 @@ fn check_device_id(text: &str) -> Result<(), IdError> {
 
 fn check_command_id(text: &str) -> Result<(), IdError> {
     let what = "command_id";
-    let rest = text.strip_prefix("cmd_").ok_or(IdError { what, problem: "must begin with cmd_" })?;
+    let rest =
+        text.strip_prefix("cmd_").ok_or(IdError { what, problem: "must begin with cmd_" })?;
     match ulid::Ulid::from_string(rest) {
         // Only the canonical spelling, so that an id has one form in every table and topic.
         Ok(parsed) if parsed.to_string() == rest => Ok(()),

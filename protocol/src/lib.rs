@@ -44,7 +44,10 @@ pub use envelope::{Event, EventAck, EventBody, Frame, Lane};
 pub use heartbeat::{Alert, CameraState, Heartbeat};
 pub use hello::{Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate};
 pub use ids::{CommandId, DeviceId, IdError, NodeName};
-pub use join::{JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewReply, RenewRequest, Secret};
+pub use join::{
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewReply, RenewRequest,
+    Secret,
+};
 pub use time::Timestamp;
 pub use token::{JoinToken, TokenError};
 

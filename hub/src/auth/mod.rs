@@ -49,8 +49,12 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+}
 
-    fn parse(text: &str) -> Result<Self> {
+impl std::str::FromStr for Role {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
         match text {
             "viewer" => Ok(Self::Viewer),
             "operator" => Ok(Self::Operator),
@@ -146,11 +150,7 @@ impl Auth {
                 "username must be 1 to 64 letters, digits, '-', '_', '.' or '@'",
             ));
         }
-        if !(8..=MAX_PASSWORD).contains(&password.len()) {
-            return Err(Error::invalid("password must be 8 to 256 bytes"));
-        }
-        let password = password.to_owned();
-        let hashed = self.hashing(move || hash(&password)).await??;
+        let hashed = self.hash_new(password).await?;
         let mut tx = self.db.write().await?;
         let id: i64 = sqlx::query_scalar(
             "INSERT INTO users (username, password_hash, role, created_at) \
@@ -168,6 +168,32 @@ impl Auth {
         })?;
         tx.commit().await?;
         Ok(User { id, username: username.to_owned(), role })
+    }
+
+    /// Gives a user another password.
+    ///
+    /// # Errors
+    /// API-001 for a bad password, API-004 for an unknown user.
+    pub async fn set_password(&self, username: &str, password: &str) -> Result<()> {
+        let hashed = self.hash_new(password).await?;
+        let mut tx = self.db.write().await?;
+        let done = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1")
+            .bind(username)
+            .bind(hashed)
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Err(Error::not_found("user", username));
+        }
+        Ok(tx.commit().await?)
+    }
+
+    async fn hash_new(&self, password: &str) -> Result<String> {
+        if !(8..=MAX_PASSWORD).contains(&password.len()) {
+            return Err(Error::invalid("password must be 8 to 256 bytes"));
+        }
+        let password = password.to_owned();
+        self.hashing(move || hash(&password)).await?
     }
 
     /// Checks a password and opens a session: the JWT and whose it is.
@@ -197,7 +223,7 @@ impl Auth {
             })
             .await?;
         let (id, _, role) = row.filter(|_| matches).ok_or_else(wrong)?;
-        let user = User { id, username: username.to_owned(), role: Role::parse(&role)? };
+        let user = User { id, username: username.to_owned(), role: role.parse()? };
         let now = Timestamp::now().seconds();
         let token = self.keys.sessions.sign(&Claims {
             iss: ISSUER.into(),

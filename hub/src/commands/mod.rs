@@ -242,6 +242,16 @@ impl Commands {
         Ok(next.map_or(longest, |at| at.since(now)).clamp(Duration::from_millis(10), longest))
     }
 
+    /// Removes commands that ended before `before`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget(&self, before: Timestamp) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        store::forget(&mut tx, before).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Tells the watchers of what was committed.
     pub fn publish(&self, changes: Vec<Change>) {
         for change in changes {

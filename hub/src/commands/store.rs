@@ -181,3 +181,11 @@ pub(super) async fn next_deadline(
     .await?;
     Ok(next.map(Timestamp::from_micros))
 }
+
+pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
+    sqlx::query("DELETE FROM commands WHERE completed_at < $1")
+        .bind(before.micros())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}

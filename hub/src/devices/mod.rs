@@ -106,9 +106,10 @@ impl Devices {
     /// # Errors
     /// The database's.
     pub async fn greet(&self, device: &DeviceId, node: &NodeName, hello: &Hello) -> Result<()> {
-        store::greet(&self.db, device, hello).await?;
+        // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
+        store::greet(&self.db, device, hello).await?;
         if known.is_none() {
             self.bus.publish(
                 "node_joined",
@@ -121,6 +122,10 @@ impl Devices {
 
     /// A device's session was lost.
     pub fn lost(&self, device: &DeviceId) {
+        // A newer one may have begun in the meantime.
+        if self.registry.is_online(device) {
+            return;
+        }
         if let Some(presence) = self.presence().get_mut(device) {
             presence.lost = Some(Instant::now());
         }
@@ -152,8 +157,12 @@ impl Devices {
                 presence.extract_if(|_, p| over(p)).collect()
             };
             for (device, presence) in gone {
-                if let Err(error) = store::set_status(&self.db, &device, "NotReady").await {
-                    tracing::error!(%device, ?error, "the device's status can't be stored");
+                match self.leave(&device).await {
+                    Ok(true) => {}
+                    Ok(false) => continue,
+                    Err(error) => {
+                        tracing::error!(%device, ?error, "the device's status can't be stored");
+                    }
                 }
                 self.bus.publish(
                     "node_left",
@@ -167,6 +176,19 @@ impl Devices {
                 );
             }
         }
+    }
+
+    /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
+    /// at inside the write transaction: those come one after another, so that the last one knows
+    /// what is true.
+    async fn leave(&self, device: &DeviceId) -> Result<bool> {
+        let mut tx = self.db.write().await?;
+        if self.presence().contains_key(device) {
+            return Ok(false);
+        }
+        store::set_not_ready(&mut tx, device).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Tells the watchers how a device is.

@@ -259,14 +259,12 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
     Ok(tx.commit().await?)
 }
 
-pub(super) async fn set_status(db: &Db, id: &DeviceId, status: &str) -> Result<()> {
-    let mut tx = db.write().await?;
-    sqlx::query("UPDATE devices SET status = $2 WHERE device_id = $1")
+pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    sqlx::query("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())
-        .bind(status)
-        .execute(&mut *tx)
+        .execute(&mut **tx)
         .await?;
-    Ok(tx.commit().await?)
+    Ok(())
 }
 
 /// A heartbeat to store.

@@ -58,7 +58,7 @@ pub trait Peers: Send + Sync + 'static {
         hello: &Hello,
     ) -> impl Future<Output = Result<Admission, Goodbye>> + Send;
     /// A session has begun; its device can be sent to.
-    fn began(&self, session: &Arc<Session>) -> impl Future<Output = ()> + Send;
+    fn began(&self, session: &Arc<Session>, hello: &Hello) -> impl Future<Output = ()> + Send;
     /// A session said something. While this waits, nothing more is read of that session.
     fn said(
         &self,

@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use cloudcore_protocol::{
-    BlobReply, Frame, Goodbye, GoodbyeReason, PROTOCOL_MAX, Timestamp, Unsupported, Welcome,
+    BlobReply, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, Timestamp, Unsupported, Welcome,
     negotiate,
 };
 use quinn::{Connection, VarInt, rustls::pki_types::CertificateDer};
@@ -54,6 +54,7 @@ pub(super) async fn join<P: Peers>(
 pub(super) struct Live {
     connection: Connection,
     session: Arc<Session>,
+    hello: Hello,
     reader: FrameReader,
     writer: FrameWriter,
     queue: mpsc::Receiver<Frame>,
@@ -121,7 +122,7 @@ pub(super) async fn hello<P: Peers>(
         writer.flush().await
     };
     sent.await.map_err(|e: FrameError| e.to_string())?;
-    Ok(Live { connection, session, reader, writer, queue, end })
+    Ok(Live { connection, session, hello, reader, writer, queue, end })
 }
 
 async fn say_goodbye(mut writer: FrameWriter, connection: &Connection, goodbye: Goodbye) {
@@ -142,11 +143,11 @@ impl Live {
         blob_slots: Arc<Semaphore>,
         shutdown: CancellationToken,
     ) {
-        let Self { connection, session, mut reader, mut writer, mut queue, mut end } = self;
+        let Self { connection, session, hello, mut reader, mut writer, mut queue, mut end } = self;
         let (device_id, generation) = (&session.device_id, session.generation);
         registry.begin(&session);
         tracing::info!(%device_id, generation, from = %connection.remote_address(), "session began");
-        peers.began(&session).await;
+        peers.began(&session, &hello).await;
         let mut blobs = JoinSet::new();
         let reading = async {
             loop {

@@ -294,3 +294,37 @@ fn info(row: &SqliteRow) -> Result<TokenInfo, sqlx::Error> {
         reusable,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised has failed")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_ends_with_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
+        let keys = Arc::new(Keys::load(dir.path()).unwrap());
+        let pki = Arc::new(Pki::load(dir.path()).unwrap());
+        let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into());
+        let node: NodeName = "edge-1".parse().unwrap();
+        let issue = async |seconds| {
+            let life = Duration::from_secs(seconds);
+            let (node_name, device_id, description) = (node.clone(), None, None);
+            let new = NewToken { node_name, device_id, life, description, reusable: false };
+            tokens.issue(&new).await.unwrap().token
+        };
+        let (over, good) = (issue(0).await, issue(3600).await);
+        let redeem = async |token: &JoinToken| {
+            let mut tx = db.write().await.unwrap();
+            let redeemed = tokens.redeem(&mut tx, token.expose_jwt(), &node, "key").await.unwrap();
+            redeemed.map_err(|refusal| refusal.0)
+        };
+        assert_eq!(redeem(&over).await, Err(JoinRefusal::Expired));
+        assert_eq!(redeem(&good).await, Ok(None));
+        let (_, listed, _) = tokens.list(Page::default(), None).await.unwrap();
+        let status: Vec<_> = listed.iter().map(|token| token.status).collect();
+        assert_eq!(status, [TokenStatus::Active, TokenStatus::Expired]);
+    }
+}

@@ -1,0 +1,229 @@
+//! The only wiring: makes the rooms, owns their tasks, and stops them in order.
+
+use std::path::{Path, PathBuf};
+
+use cloudcore_protocol::{DeviceId, NodeName};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Duration, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    config::{Config, ConfigError, HubAddress, SHUTDOWN_GRACE, Settings},
+    exec::{Exec, Rooms},
+    eye::Eye,
+    heartbeat::{self, Pulse, Reporter},
+    identity::{Identity, IdentityError},
+    link::{Link, LinkHandle},
+    lock::{DataDirLock, LockError},
+    machine::{Machine, ThisMachine, VitalsProbe},
+    outbox::{Outbox, OutboxError},
+    watch::Watch,
+};
+
+/// Orders between the link and the executor, which takes them at once.
+const ORDERS: usize = 256;
+const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+
+/// Why an agent does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The credentials.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The outbox.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
+    /// The system.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+/// How an agent is started.
+pub struct Options {
+    /// Its files.
+    pub data_dir: PathBuf,
+    /// Another hub than the settings', for this run.
+    pub hub: Option<HubAddress>,
+    /// What restarts the machine.
+    pub machine: Box<dyn Machine>,
+}
+
+impl std::fmt::Debug for Options {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Options").field("data_dir", &self.data_dir).finish_non_exhaustive()
+    }
+}
+
+impl Options {
+    /// As installed: its own settings, this machine.
+    #[must_use]
+    pub fn new(data_dir: &Path) -> Self {
+        Self { data_dir: data_dir.to_owned(), hub: None, machine: Box::new(ThisMachine) }
+    }
+}
+
+/// A running agent. Dropping it stops its tasks at once; [`Agent::shutdown`] does so properly.
+#[derive(Debug)]
+pub struct Agent {
+    settings: Settings,
+    outbox: Outbox,
+    link: LinkHandle,
+    /// Heartbeat, detection, housekeeping.
+    senses: Stage,
+    exec: Stage,
+    /// Last, so that results still leave.
+    mouth: Stage,
+    _lock: DataDirLock,
+}
+
+/// Tasks that stop together.
+#[derive(Debug, Default)]
+struct Stage {
+    tasks: JoinSet<()>,
+    cancel: CancellationToken,
+}
+
+impl Stage {
+    async fn stop(&mut self) {
+        self.cancel.cancel();
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        if timeout(SHUTDOWN_GRACE, ended).await.is_err() {
+            tracing::warn!(tasks = self.tasks.len(), "tasks did not stop in time");
+            self.tasks.shutdown().await;
+        }
+    }
+}
+
+impl Agent {
+    /// Starts the agent of this data directory. It needs no hub to start.
+    ///
+    /// # Errors
+    /// [`StartError`], for a node that has not joined too.
+    pub async fn start(options: Options) -> Result<Self, StartError> {
+        let Options { data_dir, hub, machine } = options;
+        let opening = {
+            let data_dir = data_dir.clone();
+            move || {
+                if !Identity::exists(&data_dir) {
+                    return Err(IdentityError::NotMember.into());
+                }
+                let lock = DataDirLock::create(&data_dir)?;
+                Identity::load(&data_dir)?;
+                let config = Config::load(&data_dir)?;
+                Ok::<_, StartError>((lock, config, Outbox::open(&data_dir)?))
+            }
+        };
+        let (lock, config, outbox) =
+            tokio::task::spawn_blocking(opening).await.map_err(std::io::Error::other)??;
+        let settings = Settings::new(&data_dir, config);
+        let eye = Eye::open(settings.get().camera.clone())?;
+        let pulse = Pulse::default();
+        let (orders_in, orders) = mpsc::channel(ORDERS);
+        let (link, link_handle) =
+            Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
+        let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
+        let reporter = Reporter::new(
+            VitalsProbe::new(&data_dir),
+            eye.clone(),
+            outbox.clone(),
+            watch_handle.detecting(),
+        );
+        let exec = Exec::new(Rooms {
+            settings: settings.clone(),
+            outbox: outbox.clone(),
+            eye,
+            link: link_handle.clone(),
+            reporter: reporter.clone(),
+            watch: watch_handle,
+            machine,
+        });
+
+        let mut agent = Self {
+            settings: settings.clone(),
+            outbox: outbox.clone(),
+            link: link_handle,
+            senses: Stage::default(),
+            exec: Stage::default(),
+            mouth: Stage::default(),
+            _lock: lock,
+        };
+        let senses = agent.senses.cancel.clone();
+        agent.senses.tasks.spawn(heartbeat::run(
+            reporter,
+            settings,
+            outbox.clone(),
+            pulse,
+            senses.clone(),
+        ));
+        agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(keep_house(outbox, senses));
+        agent.exec.tasks.spawn(exec.run(orders, agent.exec.cancel.clone()));
+        agent.mouth.tasks.spawn(link.run(agent.mouth.cancel.clone()));
+        Ok(agent)
+    }
+
+    /// The node it is.
+    #[must_use]
+    pub fn node_name(&self) -> NodeName {
+        self.settings.get().node_name.clone()
+    }
+
+    /// The device it is.
+    #[must_use]
+    pub fn device_id(&self) -> DeviceId {
+        self.settings.get().device_id.clone()
+    }
+
+    /// Its link to the hub.
+    #[must_use]
+    pub const fn link(&self) -> &LinkHandle {
+        &self.link
+    }
+
+    /// Its outbox.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Waits until a task ends that never should; its name. The agent is of no use any more.
+    pub async fn broken(&mut self) -> &'static str {
+        tokio::select! {
+            Some(_) = self.senses.tasks.join_next() => "a sense",
+            Some(_) = self.exec.tasks.join_next() => "the executor",
+            Some(_) = self.mouth.tasks.join_next() => "the link",
+            else => "everything",
+        }
+    }
+
+    /// Stops: no more is taken in, what runs gets a grace, the hub a goodbye, the disk the rest.
+    pub async fn shutdown(mut self) {
+        self.exec.stop().await;
+        self.senses.stop().await;
+        self.mouth.stop().await;
+        self.outbox.close().await;
+    }
+}
+
+async fn keep_house(outbox: Outbox, cancel: CancellationToken) {
+    loop {
+        match outbox.forget_old_commands().await {
+            Ok(0) => {}
+            Ok(forgotten) => tracing::debug!(forgotten, "old commands are forgotten"),
+            Err(error) => tracing::warn!(%error, "old commands are not forgotten"),
+        }
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            () = tokio::time::sleep(HOUSEKEEPING) => {}
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What each subcommand does.
+#![allow(clippy::print_stdout, reason = "a program's answers go to standard output")]
+
+use std::{
+    env, fs,
+    future::Future,
+    io::{BufRead as _, IsTerminal as _, Write as _},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context as _, anyhow};
+use cloudcore_protocol::{
+    JoinToken, NodeName, Timestamp,
+    command::{PictureFormat, Quality},
+};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{
+    Failure,
+    args::{CaptureArgs, CheckArgs, DataDir, DetectArgs, JoinArgs, ResetArgs, RunArgs},
+};
+use crate::{
+    agent::{Agent, Options},
+    camera,
+    config::Config,
+    detect::Detector,
+    identity::Identity,
+    join::{self, Join, ServiceManager, Systemd},
+    machine, outbox,
+};
+
+type Done = Result<ExitCode, Failure>;
+
+fn runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        // The camera and the detector block; so do keys and files, shortly.
+        .max_blocking_threads(16)
+        .build()
+        .context("starting")?;
+    let done = runtime.block_on(work);
+    // A camera that hangs must not keep the program from ending.
+    runtime.shutdown_background();
+    done
+}
+
+pub(super) fn run(args: RunArgs) -> Done {
+    runtime(async {
+        let (mut terminate, mut interrupt) =
+            (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let mut options = Options::new(&args.data_dir.data_dir);
+        options.hub = args.cloudcore_ipport;
+        let mut agent = Agent::start(options).await?;
+        let ready = json!({
+            "event": "ready",
+            "device_id": agent.device_id(),
+            "node_name": agent.node_name(),
+        });
+        println!("{ready}");
+        // Nobody who reads the line must wait for the next one.
+        std::io::stdout().flush().ok();
+        let broken = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            broken = agent.broken() => Some(broken),
+        };
+        tracing::info!("stopping");
+        agent.shutdown().await;
+        match broken {
+            None => Ok(ExitCode::SUCCESS),
+            Some(what) => Err(anyhow!("{what} ended, which is an error of the agent").into()),
+        }
+    })
+}
+
+pub(super) fn join(args: JoinArgs) -> Done {
+    let unused = args.kubeedge.given();
+    if !unused.is_empty() {
+        let names = unused.join(", ");
+        writeln!(std::io::stderr(), "note: unused, they only mean something to KubeEdge: {names}")
+            .ok();
+    }
+    let token: JoinToken = args.token.parse().map_err(|e| Failure::Usage(format!("--token: {e}")))?;
+    let labels = args.labels();
+    let node_name = match args.edgenode_name {
+        Some(name) => name,
+        None => own_name()?,
+    };
+    let data_dir = absolute(&args.data_dir.data_dir)?;
+    let join = Join {
+        data_dir: data_dir.clone(),
+        hub: args.cloudcore_ipport,
+        token,
+        node_name,
+        device_id: args.device_id,
+        labels,
+        camera: args.camera,
+        model: args.model.map(|path| absolute(&path)).transpose()?,
+        heartbeat_interval: args.heartbeat_interval,
+        allow_reboot: args.allow_reboot,
+    };
+    let member = runtime(async { Ok(join::join(join).await?) })?;
+    println!("joined as node {}, device {}", member.node_name, member.device_id);
+    start(&Systemd, args.no_service, &data_dir);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the agent run, or says how to. A machine that is a member is one either way.
+fn start(manager: &impl ServiceManager, no_service: bool, data_dir: &Path) {
+    let program = program();
+    let by_hand =
+        format!("start it with: {} run --data-dir {}", program.display(), data_dir.display());
+    if no_service || !manager.available() {
+        println!("{by_hand}");
+        return;
+    }
+    match manager.install(&program, data_dir) {
+        Ok(()) => println!("the agent runs, and starts with this machine (cloudcore-agent.service)"),
+        Err(error) => {
+            println!("{by_hand}");
+            writeln!(std::io::stderr(), "note: the agent is not started with the machine: {error}")
+                .ok();
+        }
+    }
+}
+
+/// `cloudcore-agent`, also when this is its front.
+fn program() -> PathBuf {
+    let own = env::current_exe().unwrap_or_else(|_| "cloudcore-agent".into());
+    let agent = own.with_file_name("cloudcore-agent");
+    if agent.is_file() { agent } else { own }
+}
+
+fn own_name() -> Result<NodeName, Failure> {
+    let hostname = machine::platform().hostname.to_ascii_lowercase();
+    hostname.parse().map_err(|e| {
+        Failure::Usage(format!("--edgenode-name is missing, and this machine's own does not do: {e}"))
+    })
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(path).with_context(|| path.display().to_string()).map_err(Failure::from)
+}
+
+pub(super) fn reset(args: &ResetArgs) -> Done {
+    let data_dir = &args.data_dir.data_dir;
+    if !args.force {
+        if !std::io::stdin().is_terminal() {
+            return Err(Failure::Usage(
+                "reset forgets the membership: say --force, there is no terminal to ask at".into(),
+            ));
+        }
+        print!("Forget the membership in {} and what was not delivered? [y/N] ", data_dir.display());
+        std::io::stdout().flush().ok();
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            println!("nothing was changed");
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    if Systemd.available() && data_dir == Path::new(crate::config::DEFAULT_DATA_DIR) {
+        Systemd.remove()?;
+    }
+    if join::reset(data_dir)? {
+        println!("the membership is forgotten; the hub still lists the device until it is removed there");
+    } else {
+        println!("there was no membership in {}", data_dir.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn check(args: &CheckArgs) -> Done {
+    let findings = runtime(async {
+        Ok(join::check(&args.data_dir.data_dir, args.cloudcore_ipport.clone()).await)
+    })?;
+    let mut good = true;
+    for finding in findings {
+        let (mark, detail) = match finding.result {
+            Ok(detail) => ("ok  ", detail),
+            Err(problem) => {
+                good = false;
+                ("FAIL", problem)
+            }
+        };
+        println!("{mark}  {:<10}  {detail}", finding.what);
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+pub(super) fn status(args: &DataDir) -> Done {
+    let config = Config::load(&args.data_dir);
+    let identity = Identity::load(&args.data_dir)?;
+    let config = config?;
+    let hubs: Vec<String> = config.hub.iter().map(ToString::to_string).collect();
+    let validity = identity.validity();
+    let left = validity.not_after.since(Timestamp::now()).as_secs() / 86_400;
+    println!("node         {}", config.node_name);
+    println!("device       {}", config.device_id);
+    println!("hub          {}", hubs.join(", "));
+    println!(
+        "certificate  until {} ({left} days), renewed from {}",
+        validity.not_after,
+        validity.renew_at()
+    );
+    let camera = config.camera.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
+    println!("camera       {camera}");
+    let model = config.model.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    println!("model        {model}");
+    println!("detection    {}", if config.detection.enabled { "on" } else { "off" });
+    let running = crate::lock::DataDirLock::create(&args.data_dir).is_err();
+    println!("agent        {}", if running { "running" } else { "not running" });
+    if args.data_dir.join(outbox::DATABASE_FILE).exists() {
+        let summary = outbox::summary(&args.data_dir)?;
+        let waiting: Vec<String> = ["commands", "status", "detections"]
+            .iter()
+            .map(|lane| format!("{} {lane}", summary.waiting.get(lane).unwrap_or(&0)))
+            .collect();
+        println!("outbox       {} waiting, {} dropped", waiting.join(", "), summary.dropped);
+        println!("commands     {} not ended", summary.unfinished_commands);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn capture(args: &CaptureArgs) -> Done {
+    let format = match args.out.extension().and_then(|ending| ending.to_str()) {
+        Some("jpg" | "jpeg") => PictureFormat::Jpg,
+        Some("png") => PictureFormat::Png,
+        _ => return Err(Failure::Usage("--out must end in .jpg or .png".into())),
+    };
+    let quality = Quality::try_from(args.quality).map_err(|e| Failure::Usage(e.into()))?;
+    let frame = camera::open(&args.camera)?.capture()?;
+    let file = camera::encode(&frame.image, format, quality, args.resolution)?;
+    fs::write(&args.out, &file).with_context(|| args.out.display().to_string())?;
+    let said = json!({
+        "file": args.out,
+        "size_bytes": file.len(),
+        "camera_width": frame.image.width(),
+        "camera_height": frame.image.height(),
+        "timestamp": frame.captured_at,
+    });
+    println!("{said}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn detect(args: &DetectArgs) -> Done {
+    let detector = Detector::load(&args.model)?;
+    let description = detector.description();
+    let least = args.confidence.map_or(description.confidence, |score| score.get());
+    for path in &args.pictures {
+        let picture = image::open(path).with_context(|| path.display().to_string())?.into_rgb8();
+        let begun = std::time::Instant::now();
+        let found = detector.detect(&picture, least)?;
+        let took = begun.elapsed();
+        let objects: Vec<_> = found
+            .iter()
+            .map(|object| {
+                json!({
+                    "object": object.label.as_ref(),
+                    "confidence": object.confidence,
+                    "bounding_box": object.bbox,
+                })
+            })
+            .collect();
+        let line = json!({
+            "picture": path,
+            "width": picture.width(),
+            "height": picture.height(),
+            "model": description.name,
+            "milliseconds": took.as_secs_f64() * 1e3,
+            "detections": objects,
+        });
+        println!("{line}");
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,145 @@
+//! What is typed: `cloudcore-agent`, and `keadm` as its front.
+
+mod args;
+mod commands;
+
+use std::{ffi::OsString, io::Write as _, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use args::{CheckArgs, JoinArgs, ResetArgs};
+use args::{CaptureArgs, DataDir, DetectArgs, RunArgs};
+
+/// The CloudCore edge agent.
+#[derive(Debug, Parser)]
+#[command(name = "cloudcore-agent", version, about, long_about = None)]
+struct AgentCli {
+    #[command(subcommand)]
+    command: AgentCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum AgentCommand {
+    /// Run the agent of a node that has joined.
+    Run(RunArgs),
+    /// Make this machine a member of a hub.
+    Join(Box<JoinArgs>),
+    /// Forget the membership, its settings, and what was not delivered.
+    Reset(ResetArgs),
+    /// Try what this machine needs to be a member.
+    Check(CheckArgs),
+    /// Show membership, certificate and outbox.
+    Status(DataDir),
+    /// Take a picture.
+    Capture(CaptureArgs),
+    /// Find objects in pictures; one JSON line each.
+    Detect(DetectArgs),
+}
+
+/// Join, reset and check an edge node, with the flags of KubeEdge's keadm.
+///
+/// This is the front of `cloudcore-agent` and not KubeEdge's program.
+#[derive(Debug, Parser)]
+#[command(name = "keadm", version, long_about = None)]
+struct KeadmCli {
+    #[command(subcommand)]
+    command: KeadmCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeadmCommand {
+    /// Make this machine a member of a hub.
+    Join(Box<JoinArgs>),
+    /// Forget the membership, its settings, and what was not delivered.
+    Reset(ResetArgs),
+    /// Try what this machine needs to be a member.
+    Check(CheckArgs),
+}
+
+/// Why a program ends without success.
+#[derive(Debug)]
+pub enum Failure {
+    /// What was typed makes no sense: exit code 2.
+    Usage(String),
+    /// It did not work: exit code 1.
+    Failed(anyhow::Error),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+/// `cloudcore-agent` with these arguments, from the program's name on.
+pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match parse::<AgentCli>(arguments) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    main(|| match cli.command {
+        AgentCommand::Run(args) => commands::run(args),
+        AgentCommand::Join(args) => commands::join(*args),
+        AgentCommand::Reset(args) => commands::reset(&args),
+        AgentCommand::Check(args) => commands::check(&args),
+        AgentCommand::Status(args) => commands::status(&args),
+        AgentCommand::Capture(args) => commands::capture(&args),
+        AgentCommand::Detect(args) => commands::detect(&args),
+    })
+}
+
+/// `keadm` with these arguments, from the program's name on.
+pub fn keadm(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match parse::<KeadmCli>(arguments) {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
+    main(|| match cli.command {
+        KeadmCommand::Join(args) => commands::join(*args),
+        KeadmCommand::Reset(args) => commands::reset(&args),
+        KeadmCommand::Check(args) => commands::check(&args),
+    })
+}
+
+fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| {
+        // Help and version are errors to clap, and no errors to anybody else.
+        error.print().ok();
+        if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
+    })
+}
+
+fn main(run: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCode {
+    if let Err(_other) = rustls::crypto::ring::default_provider().install_default() {
+        // Somebody was first, with the same provider: there is only one in this program.
+    }
+    tracing_subscriber::fmt()
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_default_env()
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn")),
+        )
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    match run() {
+        Ok(code) => code,
+        Err(Failure::Usage(problem)) => {
+            complain(&problem);
+            ExitCode::from(2)
+        }
+        Err(Failure::Failed(error)) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One line, whatever the error holds.
+fn complain(problem: &str) {
+    let line: Vec<&str> = problem.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // A closed stderr leaves only the exit code to tell.
+    writeln!(std::io::stderr(), "error: {}", line.join(" ")).ok();
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,74 @@
+//! `get_status`.
+
+use cloudcore_protocol::{CameraState, Heartbeat, Timestamp};
+use serde_json::{Value, json};
+
+use super::{Rooms, obey::short};
+use crate::config::Config;
+
+impl Rooms {
+    pub(super) async fn status(&self) -> Value {
+        let config = self.settings.get();
+        let counts = self.outbox.counts();
+        let link = self.link.state();
+        let Heartbeat {
+            cpu_percent,
+            memory_used_bytes,
+            memory_total_bytes,
+            temperature_celsius,
+            uptime_seconds,
+            disk_used_bytes,
+            disk_total_bytes,
+            agent_version,
+            camera,
+            detecting,
+            outbox_events,
+        } = self.reporter.report().await;
+        json!({
+            "success": true,
+            "timestamp": Timestamp::now(),
+            "node_name": config.node_name,
+            "device_id": config.device_id,
+            "agent_version": agent_version,
+            "cpu_percent": cpu_percent,
+            "memory_used_bytes": memory_used_bytes,
+            "memory_total_bytes": memory_total_bytes,
+            "temperature_celsius": temperature_celsius,
+            "uptime_seconds": uptime_seconds,
+            "disk_used_bytes": disk_used_bytes,
+            "disk_total_bytes": disk_total_bytes,
+            "camera": self::camera(&config, &camera),
+            "detecting": detecting,
+            "outbox": { "waiting": outbox_events, "dropped": counts.dropped },
+            "link": link.live.map(|live| json!({
+                "generation": live.generation,
+                "hub_version": live.hub_version,
+                "since": live.since,
+                "clock_offset_ms": live.clock_offset_ms,
+            })),
+            "config": self::config(&config),
+        })
+    }
+}
+
+fn camera(config: &Config, state: &CameraState) -> Value {
+    let (state, reason) = match state {
+        CameraState::None => ("none", None),
+        CameraState::Ready => ("ready", None),
+        CameraState::Lost(reason) => ("lost", Some(reason)),
+    };
+    json!({ "state": state, "reason": reason, "source": config.camera })
+}
+
+/// What `set_config` and `start_detection` change, and what bounds them.
+pub(super) fn config(config: &Config) -> Value {
+    json!({
+        "heartbeat_interval": config.heartbeat_interval,
+        "detection_interval": config.detection.interval,
+        "confidence": short(config.detection.confidence.get()),
+        "detection_enabled": config.detection.enabled,
+        "camera": config.camera,
+        "model": config.model,
+        "allow_reboot": config.allow_reboot,
+    })
+}

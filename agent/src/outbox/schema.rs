@@ -1,0 +1,176 @@
+//! The database: its tables, its version, its identity.
+
+use std::{fs, path::Path, time::Duration};
+
+use cloudcore_protocol::{Lane, Timestamp};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{LaneCounts, OutboxError};
+
+/// Version of the schema below.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
+CREATE TABLE lane (
+    lane     INTEGER PRIMARY KEY,
+    next_seq INTEGER NOT NULL,
+    count    INTEGER NOT NULL,
+    dropped  INTEGER NOT NULL
+) STRICT;
+CREATE TABLE event (
+    lane  INTEGER NOT NULL,
+    seq   INTEGER NOT NULL,
+    frame BLOB NOT NULL,
+    PRIMARY KEY (lane, seq)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE journal (
+    command_id   TEXT PRIMARY KEY,
+    name         TEXT NOT NULL,
+    parameters   TEXT NOT NULL,
+    received_at  INTEGER NOT NULL,
+    deadline_at  INTEGER NOT NULL,
+    stage        INTEGER NOT NULL,
+    finished_at  INTEGER,
+    finished     BLOB,
+    finished_seq INTEGER
+) STRICT;
+CREATE INDEX journal_stage ON journal (stage, finished_at);
+CREATE TABLE alert (kind TEXT PRIMARY KEY) STRICT;
+CREATE TABLE track (track_id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+INSERT INTO lane VALUES (0, 1, 0, 0), (1, 1, 0, 0), (2, 1, 0, 0);
+INSERT INTO meta VALUES ('next_track', 1);
+";
+
+/// A lane's number in the database; the wire's.
+pub(super) const fn lane_index(lane: Lane) -> i64 {
+    match lane {
+        Lane::Commands => 0,
+        Lane::Status => 1,
+        Lane::Detections => 2,
+    }
+}
+
+/// Opens or makes the database, and puts a damaged one aside.
+pub(super) fn open(path: &Path) -> Result<Connection, OutboxError> {
+    match try_open(path) {
+        Err(Opening::Damaged(error)) => {
+            let aside = path.with_extension(format!("db.damaged-{}", Timestamp::now().seconds()));
+            tracing::error!(%error, kept_as = %aside.display(), "the outbox is damaged: beginning a new one, its events are lost");
+            for suffix in ["", "-wal", "-shm"] {
+                let with_suffix = |path: &Path| {
+                    let mut name = path.as_os_str().to_owned();
+                    name.push(suffix);
+                    name
+                };
+                // Only the database itself must be out of the way.
+                if let Err(error) = fs::rename(with_suffix(path), with_suffix(&aside))
+                    && suffix.is_empty()
+                {
+                    return Err(OutboxError::Storage(error.to_string()));
+                }
+            }
+            try_open(path).map_err(Opening::into_error)
+        }
+        other => other.map_err(Opening::into_error),
+    }
+}
+
+enum Opening {
+    Damaged(String),
+    Failed(OutboxError),
+}
+
+impl Opening {
+    fn into_error(self) -> OutboxError {
+        match self {
+            Self::Damaged(problem) => OutboxError::Storage(problem),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Opening {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged(error.to_string())
+            }
+            _ => Self::Failed(error.into()),
+        }
+    }
+}
+
+fn try_open(path: &Path) -> Result<Connection, Opening> {
+    let mut db = Connection::open(path)?;
+    db.busy_timeout(Duration::from_secs(5))?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    // Each commit is on the disk before its caller hears of it.
+    db.pragma_update(None, "synchronous", "full")?;
+    db.pragma_update(None, "journal_size_limit", 8 << 20)?;
+    db.set_prepared_statement_cache_capacity(64);
+    let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found > VERSION {
+        return Err(Opening::Failed(OutboxError::Newer { found, known: VERSION }));
+    }
+    if found == 0 {
+        let tx = db.transaction()?;
+        tx.execute_batch(SCHEMA)?;
+        new_outbox_id(&tx)?;
+        tx.pragma_update(None, "user_version", VERSION)?;
+        tx.commit()?;
+    }
+    Ok(db)
+}
+
+/// The identity of this outbox.
+pub(super) fn outbox_id(db: &Connection) -> rusqlite::Result<u64> {
+    db.prepare_cached("SELECT value FROM meta WHERE key = 'outbox_id'")?
+        .query_row([], |row| row.get::<_, i64>(0))
+        .map(i64::cast_unsigned)
+}
+
+/// Gives the outbox an identity that it never had.
+pub(super) fn new_outbox_id(db: &Connection) -> rusqlite::Result<()> {
+    let mut bytes = [0; 8];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| {
+        super::storage(std::io::Error::other("the system gives no random numbers"))
+    })?;
+    db.execute(
+        "INSERT OR REPLACE INTO meta VALUES ('outbox_id', ?1)",
+        [i64::from_ne_bytes(bytes)],
+    )?;
+    Ok(())
+}
+
+/// What stands in an outbox, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Events that wait, by lane.
+    pub waiting: LaneCounts,
+    /// Events dropped because a lane was full, ever.
+    pub dropped: u64,
+    /// Commands that have not ended.
+    pub unfinished_commands: u64,
+}
+
+/// Reads without changing anything.
+pub(super) fn summary(path: &Path) -> Result<Summary, OutboxError> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(Duration::from_secs(2))?;
+    let mut summary = Summary::default();
+    for (lane, name) in Lane::ALL.into_iter().zip(["commands", "status", "detections"]) {
+        let (count, dropped): (i64, i64) = db.query_row(
+            "SELECT count, dropped FROM lane WHERE lane = ?1",
+            [lane_index(lane)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+        summary.waiting.insert(name, count.cast_unsigned());
+        summary.dropped += dropped.cast_unsigned();
+    }
+    summary.unfinished_commands = db
+        .query_row("SELECT count(*) FROM journal WHERE stage < 2", [], |row| row.get::<_, i64>(0))?
+        .cast_unsigned();
+    Ok(summary)
+}

@@ -1,0 +1,244 @@
+use std::time::Duration;
+
+use cloudcore_protocol::{
+    BoundingBox, Command, CommandId, CommandOutcome, CommandStarted, Event,
+};
+
+use super::*;
+
+fn started() -> EventBody {
+    EventBody::CommandStarted(CommandStarted { id: CommandId::generate() })
+}
+
+fn detection(track_id: u64, phase: DetectionPhase) -> Detection {
+    Detection {
+        track_id,
+        phase,
+        object: "person".into(),
+        confidence: 0.9,
+        bounding_box: BoundingBox { x: 0.0, y: 0.0, width: 1.0, height: 1.0 },
+        frame_width: 10,
+        frame_height: 10,
+        model: "m".into(),
+        captured_at: Timestamp::now(),
+        latency_micros: 1,
+    }
+}
+
+fn command() -> Command {
+    Command {
+        id: CommandId::generate(),
+        name: "get_status".into(),
+        parameters: "{}".into(),
+        time_left_ms: 30_000,
+    }
+}
+
+fn event(pending: &Pending) -> Event {
+    match decode(&pending.frame) {
+        Ok(Frame::Event(event)) => event,
+        other => panic!("not an event: {other:?}"),
+    }
+}
+
+async fn seqs(outbox: &Outbox, lane: Lane) -> Vec<u64> {
+    outbox.read(lane, 0, 1000).await.unwrap().iter().map(|pending| pending.seq).collect()
+}
+
+#[tokio::test]
+async fn what_was_appended_survives_and_keeps_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let id = outbox.id().await.unwrap();
+    let appends = (0..300).map(|_| outbox.append(started()));
+    let given: Vec<u64> =
+        futures_util::future::join_all(appends).await.into_iter().map(Result::unwrap).collect();
+    assert_eq!(given, (1..=300).collect::<Vec<_>>());
+    outbox.ack(EventAck { lane: Lane::Commands, seq: 290 }).await.unwrap();
+
+    // Nobody closes it: as after a kill, a second connection reads what was committed.
+    let again = Outbox::open(dir.path()).unwrap();
+    assert_eq!(again.id().await.unwrap(), id);
+    assert_eq!(seqs(&again, Lane::Commands).await, (291..=300).collect::<Vec<_>>());
+    assert_eq!((again.counts().waiting, again.counts().dropped), (10, 0));
+    again.ack(EventAck { lane: Lane::Commands, seq: 300 }).await.unwrap();
+    assert_eq!(again.append(started()).await.unwrap(), 301, "a number is never given twice");
+}
+
+#[tokio::test]
+async fn lanes_are_numbered_apart_and_frames_carry_their_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox.append(started()).await.unwrap();
+    outbox.detections(vec![detection(1, DetectionPhase::Started)]).await.unwrap();
+    outbox.detections(vec![detection(1, DetectionPhase::Ended)]).await.unwrap();
+    for (lane, numbers) in
+        [(Lane::Commands, vec![1]), (Lane::Status, vec![]), (Lane::Detections, vec![1, 2])]
+    {
+        let pending = outbox.read(lane, 0, 10).await.unwrap();
+        assert_eq!(pending.iter().map(|p| p.seq).collect::<Vec<_>>(), numbers);
+        for pending in &pending {
+            assert_eq!((event(pending).lane, event(pending).seq), (lane, pending.seq));
+        }
+    }
+    assert_eq!(outbox.read(Lane::Detections, 1, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_hub_that_knows_more_than_this_disk_gets_a_new_outbox() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox.append(started()).await.unwrap();
+    outbox.append(started()).await.unwrap();
+    let id = outbox.id().await.unwrap();
+    let acked = |seq| vec![EventAck { lane: Lane::Commands, seq }];
+    assert!(outbox.reconcile(acked(1)).await.unwrap());
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [2]);
+    assert!(!outbox.reconcile(acked(3)).await.unwrap());
+    assert_ne!(outbox.id().await.unwrap(), id);
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [2], "what was not delivered stays");
+}
+
+#[tokio::test]
+async fn a_command_is_new_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let command = command();
+    assert_eq!(outbox.receive(&command, false).await.unwrap(), Received::New);
+    assert_eq!(
+        outbox.receive(&command, true).await.unwrap(),
+        Received::Known(Stage::Received),
+        "a repeat does not begin it"
+    );
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [0; 0]);
+    outbox.begin(&command.id).await.unwrap();
+    outbox.begin(&command.id).await.unwrap();
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [1], "begun once");
+
+    let again = Outbox::open(dir.path()).unwrap();
+    let unfinished = again.unfinished().await.unwrap();
+    assert_eq!((unfinished[0].id.clone(), unfinished[0].stage), (command.id.clone(), Stage::Running));
+
+    let done = CommandOutcome::Completed("{}".into());
+    let took = Duration::from_millis(5);
+    assert_eq!(again.finish(&command.id, done, took).await.unwrap(), Some(2));
+    assert_eq!(again.finish(&command.id, CommandOutcome::Cancelled, took).await.unwrap(), None);
+    assert_eq!(again.receive(&command, true).await.unwrap(), Received::Known(Stage::Done));
+    assert_eq!(seqs(&again, Lane::Commands).await, [1, 2], "its end waits already");
+    assert!(again.command_event_waits(2).await.unwrap());
+
+    again.ack(EventAck { lane: Lane::Commands, seq: 2 }).await.unwrap();
+    assert!(!again.command_event_waits(2).await.unwrap());
+    again.receive(&command, true).await.unwrap();
+    let pending = again.read(Lane::Commands, 0, 10).await.unwrap();
+    assert_eq!(pending.len(), 1, "a hub that asks again after its ack has lost the end");
+    assert!(matches!(
+        event(&pending[0]).body,
+        EventBody::CommandFinished(CommandFinished { outcome: CommandOutcome::Completed(_), .. })
+    ));
+    assert_eq!(again.forget_old_commands().await.unwrap(), 0);
+}
+
+use cloudcore_protocol::CommandFinished;
+
+#[tokio::test]
+async fn a_result_that_no_frame_carries_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let command = command();
+    outbox.receive(&command, true).await.unwrap();
+    let huge = CommandOutcome::Completed("x".repeat(1 << 20));
+    let refused = outbox.finish(&command.id, huge, Duration::ZERO).await;
+    assert!(matches!(refused, Err(OutboxError::TooLarge(_))));
+    assert_eq!(outbox.unfinished().await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn alerts_say_changes_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let alert =
+        |active| Alert { kind: "camera_lost".into(), message: "it is gone".into(), active };
+    let outbox = Outbox::open(dir.path()).unwrap();
+    assert!(!outbox.alert(alert(false)).await.unwrap());
+    assert!(outbox.alert(alert(true)).await.unwrap());
+    let again = Outbox::open(dir.path()).unwrap();
+    assert!(again.alerted("camera_lost").await.unwrap());
+    assert!(!again.alert(alert(true)).await.unwrap(), "also after a restart");
+    assert!(again.alert(alert(false)).await.unwrap());
+    assert_eq!(seqs(&again, Lane::Commands).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn tracks_that_a_kill_cut_off_are_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let first = outbox.reserve_track_ids(10).await.unwrap();
+    outbox
+        .detections(vec![
+            detection(first, DetectionPhase::Started),
+            detection(first + 1, DetectionPhase::Started),
+            detection(first, DetectionPhase::Ended),
+        ])
+        .await
+        .unwrap();
+    let again = Outbox::open(dir.path()).unwrap();
+    assert_eq!(again.reserve_track_ids(10).await.unwrap(), first + 10);
+    assert_eq!(again.end_forgotten_tracks().await.unwrap(), 1);
+    assert_eq!(again.end_forgotten_tracks().await.unwrap(), 0);
+    let last = again.read(Lane::Detections, 3, 10).await.unwrap();
+    let EventBody::Detection(ended) = event(&last[0]).body else { panic!("not a detection") };
+    assert_eq!((ended.track_id, ended.phase), (first + 1, DetectionPhase::Ended));
+}
+
+#[tokio::test]
+async fn a_full_status_lane_drops_its_oldest_and_counts_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox
+        .thread
+        .call(|db| {
+            // As if the lane were almost full.
+            db.execute("UPDATE lane SET count = 19999 WHERE lane = 1", []).map(drop)
+        })
+        .await
+        .unwrap();
+    let heartbeat = crate::heartbeat::tests::sample();
+    for _ in 0..3 {
+        outbox.append(EventBody::Heartbeat(heartbeat.clone())).await.unwrap();
+    }
+    assert_eq!(outbox.counts().dropped, 2);
+    assert_eq!(seqs(&outbox, Lane::Status).await, [3]);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_put_aside() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(DATABASE_FILE), b"not a database at all".repeat(400)).unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox.append(started()).await.unwrap();
+    let kept = std::fs::read_dir(dir.path()).unwrap().filter_map(Result::ok).any(|entry| {
+        entry.file_name().to_string_lossy().contains("damaged")
+    });
+    assert!(kept);
+}
+
+#[tokio::test]
+async fn one_failing_job_does_not_spoil_its_group() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let bad = outbox.thread.call(|db| db.execute("INSERT INTO nowhere VALUES (1)", []));
+    let (first, bad, second) =
+        tokio::join!(outbox.append(started()), bad, outbox.append(started()));
+    assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
+    assert!(matches!(bad, Err(OutboxError::Storage(_))));
+}
+
+#[tokio::test]
+async fn closed_is_an_error_and_no_hang() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox.append(started()).await.unwrap();
+    outbox.close().await;
+    assert!(matches!(outbox.append(started()).await, Err(OutboxError::Closed)));
+    assert_eq!(summary(dir.path()).unwrap().waiting["commands"], 1);
+}

@@ -1,0 +1,149 @@
+//! The thread that owns the database, and the group commit.
+
+use std::{fmt, thread};
+
+use rusqlite::Connection;
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
+
+use super::{Counts, OutboxError, counts};
+
+/// Jobs that may wait for the thread; who comes later waits to hand his over.
+const QUEUE: usize = 1024;
+/// Most jobs of one transaction.
+const GROUP: usize = 256;
+
+/// Something to do in a transaction. May be done again after a rollback.
+trait Job: Send {
+    fn work(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    fn answer(self: Box<Self>, result: Result<(), &str>);
+}
+
+struct Call<T, F> {
+    work: F,
+    value: Option<T>,
+    reply: oneshot::Sender<Result<T, OutboxError>>,
+}
+
+impl<T, F> Job for Call<T, F>
+where
+    T: Send,
+    F: FnMut(&Connection) -> rusqlite::Result<T> + Send,
+{
+    fn work(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        self.value = Some((self.work)(db)?);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, result: Result<(), &str>) {
+        let answer = match (result, self.value) {
+            (Ok(()), Some(value)) => Ok(value),
+            (Ok(()), None) => Err(OutboxError::Closed),
+            (Err(problem), _) => Err(OutboxError::Storage(problem.to_owned())),
+        };
+        // Who asked may have gone away; what was asked is done all the same.
+        self.reply.send(answer).ok();
+    }
+}
+
+pub(super) struct Thread {
+    jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
+    ended: Mutex<Option<oneshot::Receiver<()>>>,
+}
+
+impl fmt::Debug for Thread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Thread")
+    }
+}
+
+impl Thread {
+    pub(super) fn start(
+        db: Connection,
+    ) -> Result<(Self, watch::Receiver<Counts>), OutboxError> {
+        let (jobs, queue) = mpsc::channel(QUEUE);
+        let (announce, announced) = watch::channel(counts(&db)?);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new()
+            .name("outbox".into())
+            .spawn(move || {
+                run(&db, queue, &announce);
+                // The last connection folds the log into the database.
+                if let Err((_, error)) = db.close() {
+                    tracing::warn!(%error, "closing the outbox");
+                }
+                end.send(()).ok();
+            })
+            .map_err(|e| OutboxError::Storage(e.to_string()))?;
+        let thread = Self { jobs: Mutex::new(Some(jobs)), ended: Mutex::new(Some(ended)) };
+        Ok((thread, announced))
+    }
+
+    /// Does `work` in a transaction, and says so after the commit.
+    pub(super) async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, OutboxError> {
+        let (reply, answer) = oneshot::channel();
+        let jobs = self.jobs.lock().await.clone().ok_or(OutboxError::Closed)?;
+        jobs.send(Box::new(Call { work, value: None, reply }))
+            .await
+            .map_err(|_| OutboxError::Closed)?;
+        answer.await.map_err(|_| OutboxError::Closed)?
+    }
+
+    pub(super) async fn close(&self) {
+        self.jobs.lock().await.take();
+        if let Some(ended) = self.ended.lock().await.take() {
+            ended.await.ok();
+        }
+    }
+}
+
+fn run(db: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, announce: &watch::Sender<Counts>) {
+    while let Some(first) = queue.blocking_recv() {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = queue.try_recv()
+        {
+            group.push(next);
+        }
+        match transaction(db, &mut group) {
+            Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
+            // One job spoils the group: each on its own, so that only its caller suffers.
+            Err(_) if group.len() > 1 => {
+                for job in group {
+                    let mut alone = [job];
+                    let result = transaction(db, &mut alone).map_err(|e| e.to_string());
+                    let [job] = alone;
+                    job.answer(result.as_ref().copied().map_err(String::as_str));
+                }
+            }
+            Err(error) => {
+                let problem = error.to_string();
+                group.into_iter().for_each(|job| job.answer(Err(&problem)));
+            }
+        }
+        match counts(db) {
+            // A reader must not wake those who wait for something to read.
+            Ok(now) => drop(announce.send_if_modified(|known| {
+                let changed = *known != now;
+                *known = now;
+                changed
+            })),
+            Err(error) => tracing::warn!(%error, "counting the outbox"),
+        }
+    }
+}
+
+fn transaction(db: &Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+    let done = jobs
+        .iter_mut()
+        .try_for_each(|job| job.work(db))
+        .and_then(|()| db.prepare_cached("COMMIT")?.execute([]).map(drop));
+    if done.is_err() && !db.is_autocommit() {
+        // On some errors (a full disk) SQLite has rolled back already.
+        db.execute_batch("ROLLBACK").ok();
+    }
+    done
+}

