@@ -243,7 +243,9 @@ impl Config {
             return Err("hub: at least one HOST:PORT".into());
         }
         if config.allow_reboot && config.reboot_command.is_empty() {
-            return Err("reboot_command: a program is missing, although allow_reboot is true".into());
+            return Err(
+                "reboot_command: a program is missing, although allow_reboot is true".into()
+            );
         }
         Ok(config)
     }
@@ -254,10 +256,8 @@ impl Config {
     /// [`ConfigError`].
     pub fn save(&self, data_dir: &Path) -> Result<(), ConfigError> {
         let path = data_dir.join(CONFIG_FILE);
-        let text = toml::to_string_pretty(self).map_err(|e| ConfigError::Invalid {
-            path: path.clone(),
-            problem: e.to_string(),
-        })?;
+        let text = toml::to_string_pretty(self)
+            .map_err(|e| ConfigError::Invalid { path: path.clone(), problem: e.to_string() })?;
         files::write_private(&path, format!("{HEADER}{text}").as_bytes())
             .map_err(|source| ConfigError::File { path, source })
     }
@@ -316,12 +316,9 @@ impl Settings {
             return Ok(config);
         }
         let (data_dir, saved) = (Arc::clone(&self.data_dir), Arc::clone(&config));
-        tokio::task::spawn_blocking(move || saved.save(&data_dir))
-            .await
-            .map_err(|e| ConfigError::File {
-                path: self.data_dir.join(CONFIG_FILE),
-                source: io::Error::other(e),
-            })??;
+        tokio::task::spawn_blocking(move || saved.save(&data_dir)).await.map_err(|e| {
+            ConfigError::File { path: self.data_dir.join(CONFIG_FILE), source: io::Error::other(e) }
+        })??;
         self.current.send_replace(Arc::clone(&config));
         Ok(config)
     }

@@ -1,7 +1,8 @@
 //! The one owner of the camera. Commands, detection and heartbeats share it through here.
 //!
-//! A thread of its own, because cameras block, and some hang. Requests wait in a short queue; who
-//! waits too long gives up, and the thread throws away what nobody waits for any more.
+//! A thread of its own, because cameras block, and some hang. Requests wait in a short queue, and
+//! all that wait share one picture; who waits too long gives up, and the thread throws away what
+//! nobody waits for any more.
 
 use std::{
     io,
@@ -13,9 +14,7 @@ use std::{
 use cloudcore_protocol::CameraState;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::{
-    camera::{self, Camera, CameraSource, Frame},
-};
+use crate::camera::{self, Camera, CameraSource, Frame};
 
 /// Requests that wait.
 const QUEUE: usize = 8;
@@ -32,9 +31,9 @@ pub enum EyeError {
     /// The camera gives none.
     #[error("{0}")]
     Lost(String),
-    /// Others wait for it already.
-    #[error("the camera is busy")]
-    Busy,
+    /// Its owner has gone.
+    #[error("the camera is closed")]
+    Closed,
     /// It did not answer in time.
     #[error("the camera did not answer within {0:?}")]
     Slow(Duration),
@@ -84,10 +83,13 @@ impl Eye {
     pub async fn look(&self, within: Duration) -> Result<Frame, EyeError> {
         let (reply, answer) = oneshot::channel();
         let until = Instant::now() + within;
-        self.requests.try_send(Request::Look { until, reply }).map_err(|_| EyeError::Busy)?;
-        match tokio::time::timeout(within, answer).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(EyeError::Busy),
+        let asked = async {
+            let request = Request::Look { until, reply };
+            self.requests.send(request).await.map_err(|_| EyeError::Closed)?;
+            answer.await.map_err(|_| EyeError::Closed)?
+        };
+        match tokio::time::timeout(within, asked).await {
+            Ok(result) => result,
             Err(_) => {
                 let slow = EyeError::Slow(within);
                 if within >= LOST_AFTER {
@@ -127,7 +129,9 @@ fn own(
     state: &watch::Sender<CameraState>,
 ) {
     let mut open: Option<Box<dyn Camera>> = None;
-    while let Some(request) = queue.blocking_recv() {
+    let mut next = None;
+    while let Some(request) = next.take().or_else(|| queue.blocking_recv()) {
+        let mut waiting = Vec::new();
         match request {
             Request::Use(camera) => {
                 if camera != configured {
@@ -135,26 +139,37 @@ fn own(
                     configured = camera;
                     tell(state, at_rest(configured.as_ref()));
                 }
+                continue;
             }
-            Request::Look { until, reply } => {
-                // Whoever asked has gone: a slow camera must not work through a queue of ghosts.
-                if reply.is_closed() || Instant::now() >= until {
-                    continue;
-                }
-                let result = match &configured {
-                    None => Err(EyeError::NoCamera),
-                    Some(source) => take(source, &mut open).map_err(EyeError::Lost),
-                };
-                match &result {
-                    Ok(_) => tell(state, CameraState::Ready),
-                    Err(EyeError::Lost(reason)) => {
-                        open = None;
-                        tell(state, CameraState::Lost(reason.clone()));
-                    }
-                    Err(_) => {}
-                }
-                reply.send(result).ok();
+            Request::Look { until, reply } => waiting.push((until, reply)),
+        }
+        // All who wait get the same picture: it is taken after each of them asked.
+        while next.is_none() {
+            match queue.try_recv() {
+                Ok(Request::Look { until, reply }) => waiting.push((until, reply)),
+                Ok(other) => next = Some(other),
+                Err(_) => break,
             }
+        }
+        // A slow camera must not work for those who have gone.
+        waiting.retain(|(until, reply)| !reply.is_closed() && Instant::now() < *until);
+        if waiting.is_empty() {
+            continue;
+        }
+        let result = match &configured {
+            None => Err(EyeError::NoCamera),
+            Some(source) => take(source, &mut open).map_err(EyeError::Lost),
+        };
+        match &result {
+            Ok(_) => tell(state, CameraState::Ready),
+            Err(EyeError::Lost(reason)) => {
+                open = None;
+                tell(state, CameraState::Lost(reason.clone()));
+            }
+            Err(_) => {}
+        }
+        for (_, reply) in waiting {
+            reply.send(result.clone()).ok();
         }
     }
 }
@@ -165,4 +180,41 @@ fn take(source: &CameraSource, open: &mut Option<Box<dyn Camera>>) -> Result<Fra
         None => open.insert(camera::open(source).map_err(|e| e.to_string())?),
     };
     camera.capture().map_err(|e| e.to_string())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_camera_is_lost_and_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = dir.path().join("1.png");
+        let source: CameraSource = format!("file://{}", picture.display()).parse().unwrap();
+        let eye = Eye::open(None).unwrap();
+        assert_eq!(eye.look(SOON).await.unwrap_err(), EyeError::NoCamera);
+        eye.switch(Some(source)).await;
+        assert!(matches!(eye.look(SOON).await, Err(EyeError::Lost(_))));
+        assert!(matches!(eye.state(), CameraState::Lost(_)));
+        image::RgbImage::new(32, 16).save(&picture).unwrap();
+        assert_eq!(eye.look(SOON).await.unwrap().image.dimensions(), (32, 16));
+        assert_eq!(eye.state(), CameraState::Ready);
+        eye.switch(None).await;
+        assert_eq!(eye.look(SOON).await.unwrap_err(), EyeError::NoCamera);
+        assert_eq!(eye.state(), CameraState::None);
+    }
+
+    #[tokio::test]
+    async fn a_crowd_is_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let picture = dir.path().join("1.png");
+        image::RgbImage::new(32, 16).save(&picture).unwrap();
+        let source: CameraSource = format!("file://{}", picture.display()).parse().unwrap();
+        let eye = Eye::open(Some(source)).unwrap();
+        let looks = futures_util::future::join_all((0..100).map(|_| eye.look(SOON))).await;
+        assert!(looks.iter().all(Result::is_ok));
+    }
 }

@@ -166,8 +166,7 @@ impl Identity {
         let (ca_path, ca) = read(CA_FILE)?;
         let ca = CertificateDer::from_pem_slice(&ca)
             .map_err(|e| IdentityError::Invalid { path: ca_path, problem: e.to_string() })?;
-        let invalid =
-            |problem: String| IdentityError::Invalid { path: node_path.clone(), problem };
+        let invalid = |problem: String| IdentityError::Invalid { path: node_path.clone(), problem };
         let certificate =
             CertificateDer::from_pem_slice(&node).map_err(|e| invalid(e.to_string()))?;
         let key = PrivateKeyDer::from_pem_slice(&node).map_err(|e| invalid(e.to_string()))?;
@@ -192,8 +191,8 @@ impl Identity {
         let invalid = |problem: String| IdentityError::Invalid { path: path.clone(), problem };
         let validity = Validity::of(certificate).map_err(invalid)?;
         // A hub that answers with another key's certificate would lock the node out for good.
-        let (_, parsed) = x509_parser::parse_x509_certificate(certificate)
-            .map_err(|e| invalid(e.to_string()))?;
+        let (_, parsed) =
+            x509_parser::parse_x509_certificate(certificate).map_err(|e| invalid(e.to_string()))?;
         if parsed.public_key().subject_public_key.data.as_ref() != key.0.public_key_raw() {
             return Err(invalid("the hub's certificate is not for this node's key".into()));
         }

@@ -2,8 +2,8 @@
 //! is cut off.
 //!
 //! Rooms, in rank order; imports go downward only:
-//! `main > cli > agent > heartbeat, watch, exec, join > eye, link > camera, detect, outbox > machine,
-//! identity, lock > config, files, backoff > protocol`.
+//! `main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect,
+//! identity, lock, machine, outbox > backoff, files`.
 //!
 //! Start one with [`agent::Agent::start`].
 

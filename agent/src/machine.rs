@@ -128,33 +128,51 @@ impl VitalsProbe {
                 .filter(|celsius| celsius.is_finite())
                 .reduce(f32::max)
         });
-        let (disk_used_bytes, disk_total_bytes) = disk(&self.data_dir).unwrap_or((0, 0));
+        let disk = disk(&self.data_dir).unwrap_or_default();
         Vitals {
             cpu_percent: *cpu,
             memory_used_bytes: system.as_ref().map_or(0, System::used_memory),
             memory_total_bytes: system.as_ref().map_or(0, System::total_memory),
             temperature_celsius,
             uptime_seconds: System::uptime().unwrap_or_default(),
-            disk_used_bytes,
-            disk_total_bytes,
+            disk_used_bytes: disk.used,
+            disk_total_bytes: disk.total,
         }
     }
 }
 
-/// Used and all bytes of the file system that holds `path`.
+/// A file system's room, bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Disk {
+    /// In use.
+    pub used: u64,
+    /// In all.
+    pub total: u64,
+    /// Left for this program: less than the rest where some is reserved for root.
+    pub available: u64,
+}
+
+/// Of the file system that holds `path`.
 ///
 /// # Errors
 /// The system's.
-pub fn disk(path: &Path) -> Result<(u64, u64), nix::Error> {
+pub fn disk(path: &Path) -> Result<Disk, nix::Error> {
     let stat = nix::sys::statvfs::statvfs(path)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.fragment_size());
-    Ok((bytes(stat.blocks().saturating_sub(stat.blocks_free())), bytes(stat.blocks())))
+    Ok(Disk {
+        used: bytes(stat.blocks().saturating_sub(stat.blocks_free())),
+        total: bytes(stat.blocks()),
+        available: bytes(stat.blocks_available()),
+    })
 }
 
 /// What restarts the machine.
 pub trait Machine: Send + Sync {
     /// Restarts it; an error if nothing was set in motion.
-    fn reboot(&self, command: Vec<String>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
+    fn reboot(
+        &self,
+        command: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>>;
 }
 
 /// The machine that the agent runs on.
@@ -162,7 +180,10 @@ pub trait Machine: Send + Sync {
 pub struct ThisMachine;
 
 impl Machine for ThisMachine {
-    fn reboot(&self, command: Vec<String>) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
+    fn reboot(
+        &self,
+        command: Vec<String>,
+    ) -> Pin<Box<dyn Future<Output = Result<(), String>> + Send>> {
         Box::pin(async move {
             let (program, arguments) = command.split_first().ok_or("reboot_command is empty")?;
             let run = Command::new(program)

@@ -210,9 +210,7 @@ impl Analyser {
                     frame_width: self.size.0,
                     frame_height: self.size.1,
                     model: model.clone(),
-                    captured_at: frame.map_or_else(Timestamp::now, |frame| {
-                        frame.captured_at
-                    }),
+                    captured_at: frame.map_or_else(Timestamp::now, |frame| frame.captured_at),
                     latency_micros: frame.map_or(0, |frame| {
                         u64::try_from(frame.captured.elapsed().as_micros()).unwrap_or(u64::MAX)
                     }),

@@ -82,7 +82,8 @@ pub(super) fn join(args: JoinArgs) -> Done {
         writeln!(std::io::stderr(), "note: unused, they only mean something to KubeEdge: {names}")
             .ok();
     }
-    let token: JoinToken = args.token.parse().map_err(|e| Failure::Usage(format!("--token: {e}")))?;
+    let token: JoinToken =
+        args.token.parse().map_err(|e| Failure::Usage(format!("--token: {e}")))?;
     let labels = args.labels();
     let node_name = match args.edgenode_name {
         Some(name) => name,
@@ -117,7 +118,9 @@ fn start(manager: &impl ServiceManager, no_service: bool, data_dir: &Path) {
         return;
     }
     match manager.install(&program, data_dir) {
-        Ok(()) => println!("the agent runs, and starts with this machine (cloudcore-agent.service)"),
+        Ok(()) => {
+            println!("the agent runs, and starts with this machine (cloudcore-agent.service)");
+        }
         Err(error) => {
             println!("{by_hand}");
             writeln!(std::io::stderr(), "note: the agent is not started with the machine: {error}")
@@ -136,7 +139,9 @@ fn program() -> PathBuf {
 fn own_name() -> Result<NodeName, Failure> {
     let hostname = machine::platform().hostname.to_ascii_lowercase();
     hostname.parse().map_err(|e| {
-        Failure::Usage(format!("--edgenode-name is missing, and this machine's own does not do: {e}"))
+        Failure::Usage(format!(
+            "--edgenode-name is missing, and this machine's own does not do: {e}"
+        ))
     })
 }
 
@@ -152,7 +157,10 @@ pub(super) fn reset(args: &ResetArgs) -> Done {
                 "reset forgets the membership: say --force, there is no terminal to ask at".into(),
             ));
         }
-        print!("Forget the membership in {} and what was not delivered? [y/N] ", data_dir.display());
+        print!(
+            "Forget the membership in {} and what was not delivered? [y/N] ",
+            data_dir.display()
+        );
         std::io::stdout().flush().ok();
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer).context("reading the answer")?;
@@ -165,7 +173,9 @@ pub(super) fn reset(args: &ResetArgs) -> Done {
         Systemd.remove()?;
     }
     if join::reset(data_dir)? {
-        println!("the membership is forgotten; the hub still lists the device until it is removed there");
+        println!(
+            "the membership is forgotten; the hub still lists the device until it is removed there"
+        );
     } else {
         println!("there was no membership in {}", data_dir.display());
     }
@@ -207,7 +217,8 @@ pub(super) fn status(args: &DataDir) -> Done {
     );
     let camera = config.camera.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("camera       {camera}");
-    let model = config.model.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    let model =
+        config.model.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
     println!("model        {model}");
     println!("detection    {}", if config.detection.enabled { "on" } else { "off" });
     let running = crate::lock::DataDirLock::create(&args.data_dir).is_err();

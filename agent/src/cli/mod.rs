@@ -7,8 +7,8 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-pub use args::{CheckArgs, JoinArgs, ResetArgs};
 use args::{CaptureArgs, DataDir, DetectArgs, RunArgs};
+pub use args::{CheckArgs, JoinArgs, ResetArgs};
 
 /// The CloudCore edge agent.
 #[derive(Debug, Parser)]

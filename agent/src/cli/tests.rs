@@ -17,7 +17,8 @@ fn the_documented_join_command_works_as_printed() {
     let line = format!(
         "keadm join --cloudcore-ipport=3.70.53.21:30374 --edgenode-name=edge-node-001 --token={TOKEN}"
     );
-    let KeadmCommand::Join(join) = KeadmCli::try_parse_from(line.split(' ')).unwrap().command else {
+    let KeadmCommand::Join(join) = KeadmCli::try_parse_from(line.split(' ')).unwrap().command
+    else {
         panic!("not a join")
     };
     assert_eq!(join.cloudcore_ipport.to_string(), "3.70.53.21:30374");

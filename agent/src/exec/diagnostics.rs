@@ -58,10 +58,9 @@ impl Rooms {
     }
 
     fn check_disk(&self) -> Check {
-        let (used, all) =
-            machine::disk(self.settings.data_dir()).map_err(|e| e.desc().to_owned())?;
-        let free = all.saturating_sub(used);
-        let detail = format!("{} of {} MiB are free", free >> 20, all >> 20);
+        let disk = machine::disk(self.settings.data_dir()).map_err(|e| e.desc().to_owned())?;
+        let free = disk.available;
+        let detail = format!("{} of {} MiB are free", free >> 20, disk.total >> 20);
         if free < LEAST_FREE { Err(detail) } else { Ok(detail) }
     }
 

@@ -131,7 +131,10 @@ impl Exec {
         }
         let finish = async { while tasks.join_next().await.is_some() {} };
         if timeout(GRACE, finish).await.is_err() {
-            tracing::warn!(commands = tasks.len(), "commands are cut off, the next start takes them up");
+            tracing::warn!(
+                commands = tasks.len(),
+                "commands are cut off, the next start takes them up"
+            );
             tasks.shutdown().await;
         }
     }
@@ -179,8 +182,7 @@ impl Exec {
         let (token, id) = (CancellationToken::new(), left.id.clone());
         let deadline = Instant::now() + left.deadline_at.since(Timestamp::now());
         let over = left.deadline_at <= Timestamp::now();
-        let repeatable =
-            parse(&left.name, &left.parameters).is_ok_and(|task| task.is_repeatable());
+        let repeatable = parse(&left.name, &left.parameters).is_ok_and(|task| task.is_repeatable());
         tracing::info!(command_id = %left.id, name = left.name, stage = ?left.stage, "taken up again");
         let this = self.clone_for_task();
         let cancel = token.clone();
@@ -207,7 +209,9 @@ impl Exec {
         let received = loop {
             match self.rooms.outbox.receive(&command, slot.is_some()).await {
                 Ok(received) => break received,
-                Err(error) => tracing::error!(%error, command_id = %command.id, "a command is not kept, so it is not run"),
+                Err(error) => {
+                    tracing::error!(%error, command_id = %command.id, "a command is not kept, so it is not run");
+                }
             }
             // The hub lets it expire.
             if Instant::now() + STORE_RETRY >= deadline {
@@ -289,12 +293,7 @@ impl Exec {
 
     /// Keeps how a command ended; the event's number. `None` if it could not be kept, or had
     /// ended before.
-    async fn finish(
-        &self,
-        id: &CommandId,
-        outcome: CommandOutcome,
-        took: Duration,
-    ) -> Option<u64> {
+    async fn finish(&self, id: &CommandId, outcome: CommandOutcome, took: Duration) -> Option<u64> {
         let mut outcome = outcome;
         loop {
             match self.rooms.outbox.finish(id, outcome.clone(), took).await {
@@ -344,8 +343,11 @@ impl Exec {
 
     /// An agent that starts has nothing left of a restart that failed.
     async fn clear_reboot_alert(&self) {
-        let alert =
-            Alert { kind: REBOOT_FAILED.into(), message: "the agent started".into(), active: false };
+        let alert = Alert {
+            kind: REBOOT_FAILED.into(),
+            message: "the agent started".into(),
+            active: false,
+        };
         if let Err(error) = self.rooms.outbox.alert(alert).await {
             tracing::warn!(%error, "an alert is not ended");
         }

@@ -13,13 +13,7 @@ use image::RgbImage;
 use tokio::sync::watch;
 
 use super::*;
-use crate::{
-    config::Config,
-    heartbeat::Pulse,
-    link::Link,
-    machine::VitalsProbe,
-    watch::Watch,
-};
+use crate::{config::Config, heartbeat::Pulse, link::Link, machine::VitalsProbe, watch::Watch};
 
 /// Counts how often it is restarted.
 #[derive(Clone, Default)]
@@ -57,13 +51,8 @@ impl World {
         let outbox = Outbox::open(dir).unwrap();
         let eye = Eye::open(settings.get().camera.clone()).unwrap();
         let (orders, queue) = mpsc::channel(64);
-        let (_, link) = Link::new(
-            settings.clone(),
-            None,
-            outbox.clone(),
-            Pulse::default(),
-            orders.clone(),
-        );
+        let (_, link) =
+            Link::new(settings.clone(), None, outbox.clone(), Pulse::default(), orders.clone());
         let (watching, handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
         let detecting: watch::Receiver<bool> = handle.detecting();
         let reboots = Counter::default();
@@ -180,10 +169,16 @@ async fn status_settings_and_diagnostics() {
     assert_eq!(Config::load(dir.path()).unwrap(), *world.settings.get(), "it is on the disk");
 
     let status = result(&world.obey("get_status", "").await);
-    assert_eq!((&status["device_id"], &status["camera"]["state"]), (&"cam-1".into(), &"ready".into()));
+    assert_eq!(
+        (&status["device_id"], &status["camera"]["state"]),
+        (&"cam-1".into(), &"ready".into())
+    );
     let health = result(&world.obey("run_diagnostics", "{}").await);
     assert_eq!(health["checks"]["camera"]["detail"], "gives pictures of 64x48");
-    assert_eq!((&health["checks"]["link"]["ok"], &health["healthy"]), (&false.into(), &false.into()));
+    assert_eq!(
+        (&health["checks"]["link"]["ok"], &health["healthy"]),
+        (&false.into(), &false.into())
+    );
     world.stop().await;
 }
 

@@ -75,8 +75,8 @@ fn disk(data_dir: &Path) -> Finding {
     let exists = data_dir.ancestors().find(|path| path.is_dir()).unwrap_or(Path::new("/"));
     let result = match machine::disk(exists) {
         Err(error) => Err(format!("{}: {}", exists.display(), error.desc())),
-        Ok((used, all)) => {
-            let free = all.saturating_sub(used);
+        Ok(disk) => {
+            let free = disk.available;
             let detail = format!("{} MiB free at {}", free >> 20, data_dir.display());
             if free < LEAST_FREE { Err(detail) } else { Ok(detail) }
         }

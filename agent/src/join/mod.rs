@@ -23,11 +23,11 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::timeout;
 use tokio_util::codec::{FramedRead, FramedWrite};
 
+use self::pin::{PinnedCa, Verdict};
 pub use self::{
     check::{Finding, check},
     service::{ServiceError, ServiceManager, Systemd},
 };
-use self::pin::{PinnedCa, Verdict};
 use crate::{
     camera::CameraSource,
     config::{CONFIG_FILE, Config, ConfigError, HubAddress},
@@ -240,8 +240,8 @@ pub fn reset(data_dir: &Path) -> Result<bool, JoinError> {
     ];
     for name in names {
         let path = data_dir.join(name);
-        any |= files::remove_if_present(&path)
-            .map_err(|source| ConfigError::File { path, source })?;
+        any |=
+            files::remove_if_present(&path).map_err(|source| ConfigError::File { path, source })?;
     }
     lock.remove();
     Ok(any)

@@ -89,7 +89,8 @@ impl ServiceManager for Systemd {
 }
 
 fn systemctl(arguments: &[&str]) -> Result<(), ServiceError> {
-    let refused = |problem: String| ServiceError::Refused { arguments: arguments.join(" "), problem };
+    let refused =
+        |problem: String| ServiceError::Refused { arguments: arguments.join(" "), problem };
     let output = Command::new("systemctl")
         .args(arguments)
         .stdin(Stdio::null())

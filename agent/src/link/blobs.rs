@@ -39,8 +39,10 @@ impl LinkHandle {
         let mut problem = "there was no link".to_owned();
         let tries = async {
             loop {
-                let live =
-                    state.wait_for(|state| state.live.is_some()).await.map(|seen| seen.live.clone());
+                let live = state
+                    .wait_for(|state| state.live.is_some())
+                    .await
+                    .map(|seen| seen.live.clone());
                 let live = match live {
                     Ok(Some(live)) => live,
                     Ok(None) => continue,

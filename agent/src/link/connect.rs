@@ -16,7 +16,8 @@ use tokio::time::timeout;
 use crate::{config::HubAddress, identity::IdentityError, outbox::OutboxError};
 
 const RESOLVE: Duration = Duration::from_secs(5);
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// QUIC asks again ever more slowly: beginning anew finds a hub sooner that has just started.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
 const IDLE: Duration = Duration::from_secs(15);
 /// Bytes that may be under way: bounds memory, and how long an urgent frame waits behind others.
@@ -139,9 +140,7 @@ impl From<CodecError> for LinkError {
                 .and_then(|inner| inner.downcast_ref::<quinn::ReadError>())
             {
                 Some(quinn::ReadError::ConnectionLost(lost)) => lost.clone().into(),
-                _ => match io
-                    .get_ref()
-                    .and_then(|inner| inner.downcast_ref::<quinn::WriteError>())
+                _ => match io.get_ref().and_then(|inner| inner.downcast_ref::<quinn::WriteError>())
                 {
                     Some(quinn::WriteError::ConnectionLost(lost)) => lost.clone().into(),
                     _ => Self::Lost(io.to_string()),
@@ -207,8 +206,7 @@ async fn dial_one(
     address: SocketAddr,
     config: &ClientConfig,
 ) -> Result<Dialled, LinkError> {
-    let unreachable =
-        |reason: String| LinkError::Unreachable { hub: hub.clone(), reason };
+    let unreachable = |reason: String| LinkError::Unreachable { hub: hub.clone(), reason };
     // No address of its own: the connection outlives a change of networks.
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
     let any_v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
@@ -232,7 +230,11 @@ async fn dial_one(
 impl Dialled {
     /// Ends the connection and lets the hub know, without waiting long.
     pub async fn close(self, reason: &str) {
+        if self.connection.close_reason().is_some() {
+            return;
+        }
         self.connection.close(0_u32.into(), reason.as_bytes());
-        timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await.ok();
+        // Long enough for the packet that says so to leave.
+        timeout(Duration::from_millis(500), self.endpoint.wait_idle()).await.ok();
     }
 }

@@ -30,6 +30,8 @@ use crate::{
 };
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// Whatever happens, nothing spins.
+const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A session that lived this long was no failed try.
 const SETTLED: Duration = Duration::from_secs(10);
@@ -154,7 +156,9 @@ impl Link {
                     } else if error.is_ordinary() || begun.elapsed() > SETTLED {
                         backoff.reset();
                     }
-                    self.pause(&error, &mut backoff)
+                    // A try that found nobody has waited already.
+                    let waited = before.live.is_none().then(|| begun.elapsed());
+                    self.pause(&error, &mut backoff, waited.unwrap_or_default())
                 }
             };
             tokio::select! {
@@ -166,7 +170,7 @@ impl Link {
     }
 
     /// How long to wait after this error; says so in the log.
-    fn pause(&self, error: &LinkError, backoff: &mut Backoff) -> Duration {
+    fn pause(&self, error: &LinkError, backoff: &mut Backoff, waited: Duration) -> Duration {
         let node = self.settings.get().node_name.clone();
         if error.needs_a_person() {
             // Coming back every second helps nobody, but the operator may undo what he did.
@@ -178,7 +182,7 @@ impl Link {
             );
             return pause;
         }
-        let pause = backoff.next();
+        let pause = backoff.next().saturating_sub(waited).max(LEAST_PAUSE);
         match error {
             LinkError::Goodbye(GoodbyeReason::Superseded, _) => tracing::warn!(
                 %error, %node, retry_in = ?pause,

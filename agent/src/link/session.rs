@@ -106,10 +106,15 @@ impl Link {
             welcome = timeout(WELCOME, greeting) => welcome.map_err(|_| LinkError::Slow(WELCOME))??,
         };
         if !(PROTOCOL_MIN..=PROTOCOL_MAX).contains(&welcome.version) {
-            return Err(LinkError::Protocol(format!("version {} was not offered", welcome.version)));
+            return Err(LinkError::Protocol(format!(
+                "version {} was not offered",
+                welcome.version
+            )));
         }
         if !self.outbox.reconcile(welcome.acked.clone()).await? {
-            tracing::warn!("the hub knows more of this outbox than this disk: it was restored from a copy; beginning a new one");
+            tracing::warn!(
+                "the hub knows more of this outbox than this disk: it was restored from a copy; beginning a new one"
+            );
             return Ok(End::Rotated);
         }
         self.announce(connection, &welcome);

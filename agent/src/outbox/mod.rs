@@ -196,8 +196,9 @@ impl Outbox {
                 let bodies: Vec<Vec<u8>> =
                     select.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
                 for body in &bodies {
-                    if let Ok(Frame::Event(Event { body: EventBody::Detection(mut seen), .. })) =
-                        decode(body)
+                    if let Ok(Frame::Event(Event {
+                        body: EventBody::Detection(mut seen), ..
+                    })) = decode(body)
                     {
                         seen.phase = DetectionPhase::Ended;
                         append(db, EventBody::Detection(seen))?;
@@ -217,15 +218,11 @@ impl Outbox {
     pub async fn reserve_track_ids(&self, room: u32) -> Result<u64, OutboxError> {
         self.thread
             .call(move |db| {
-                let first: i64 = db.query_row(
-                    "SELECT value FROM meta WHERE key = 'next_track'",
-                    [],
-                    |row| row.get(0),
-                )?;
-                db.execute(
-                    "UPDATE meta SET value = value + ?1 WHERE key = 'next_track'",
-                    [room],
-                )?;
+                let first: i64 =
+                    db.query_row("SELECT value FROM meta WHERE key = 'next_track'", [], |row| {
+                        row.get(0)
+                    })?;
+                db.execute("UPDATE meta SET value = value + ?1 WHERE key = 'next_track'", [room])?;
                 Ok(first.cast_unsigned())
             })
             .await
@@ -308,7 +305,8 @@ impl Outbox {
 
 /// The frame's size without storing it, so that a body that can't be sent is refused at once.
 fn check_size(body: &EventBody) -> Result<(), OutboxError> {
-    let event = Event { lane: body.lane(), seq: u64::MAX, at: Timestamp::now(), body: body.clone() };
+    let event =
+        Event { lane: body.lane(), seq: u64::MAX, at: Timestamp::now(), body: body.clone() };
     encode(&Frame::Event(event)).map(drop).map_err(|e| OutboxError::TooLarge(e.to_string()))
 }
 

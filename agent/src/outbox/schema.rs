@@ -134,9 +134,9 @@ pub(super) fn outbox_id(db: &Connection) -> rusqlite::Result<u64> {
 /// Gives the outbox an identity that it never had.
 pub(super) fn new_outbox_id(db: &Connection) -> rusqlite::Result<()> {
     let mut bytes = [0; 8];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| {
-        super::storage(std::io::Error::other("the system gives no random numbers"))
-    })?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| super::storage(std::io::Error::other("the system gives no random numbers")))?;
     db.execute(
         "INSERT OR REPLACE INTO meta VALUES ('outbox_id', ?1)",
         [i64::from_ne_bytes(bytes)],

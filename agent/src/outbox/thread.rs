@@ -1,9 +1,13 @@
 //! The thread that owns the database, and the group commit.
 
-use std::{fmt, thread};
+use std::{
+    fmt,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use rusqlite::Connection;
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{Counts, OutboxError, counts};
 
@@ -57,9 +61,7 @@ impl fmt::Debug for Thread {
 }
 
 impl Thread {
-    pub(super) fn start(
-        db: Connection,
-    ) -> Result<(Self, watch::Receiver<Counts>), OutboxError> {
+    pub(super) fn start(db: Connection) -> Result<(Self, watch::Receiver<Counts>), OutboxError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (announce, announced) = watch::channel(counts(&db)?);
         let (end, ended) = oneshot::channel();
@@ -84,7 +86,7 @@ impl Thread {
         work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, OutboxError> {
         let (reply, answer) = oneshot::channel();
-        let jobs = self.jobs.lock().await.clone().ok_or(OutboxError::Closed)?;
+        let jobs = locked(&self.jobs).clone().ok_or(OutboxError::Closed)?;
         jobs.send(Box::new(Call { work, value: None, reply }))
             .await
             .map_err(|_| OutboxError::Closed)?;
@@ -92,8 +94,9 @@ impl Thread {
     }
 
     pub(super) async fn close(&self) {
-        self.jobs.lock().await.take();
-        if let Some(ended) = self.ended.lock().await.take() {
+        locked(&self.jobs).take();
+        let ended = locked(&self.ended).take();
+        if let Some(ended) = ended {
             ended.await.ok();
         }
     }
@@ -107,22 +110,15 @@ fn run(db: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, announce: &watc
         {
             group.push(next);
         }
-        match transaction(db, &mut group) {
-            Ok(()) => group.into_iter().for_each(|job| job.answer(Ok(()))),
+        let results: Vec<Result<(), String>> = match transaction(db, &mut group) {
+            Ok(()) => group.iter().map(|_| Ok(())).collect(),
             // One job spoils the group: each on its own, so that only its caller suffers.
-            Err(_) if group.len() > 1 => {
-                for job in group {
-                    let mut alone = [job];
-                    let result = transaction(db, &mut alone).map_err(|e| e.to_string());
-                    let [job] = alone;
-                    job.answer(result.as_ref().copied().map_err(String::as_str));
-                }
-            }
-            Err(error) => {
-                let problem = error.to_string();
-                group.into_iter().for_each(|job| job.answer(Err(&problem)));
-            }
-        }
+            Err(_) if group.len() > 1 => group
+                .chunks_mut(1)
+                .map(|alone| transaction(db, alone).map_err(|e| e.to_string()))
+                .collect(),
+            Err(error) => vec![Err(error.to_string())],
+        };
         match counts(db) {
             // A reader must not wake those who wait for something to read.
             Ok(now) => drop(announce.send_if_modified(|known| {
@@ -132,7 +128,16 @@ fn run(db: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, announce: &watc
             })),
             Err(error) => tracing::warn!(%error, "counting the outbox"),
         }
+        // Last, so that who hears of it sees it in the counts.
+        for (job, result) in group.into_iter().zip(results) {
+            job.answer(result.as_ref().copied().map_err(String::as_str));
+        }
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    // Nothing panics while it holds the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn transaction(db: &Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {

@@ -193,11 +193,18 @@ impl Devices {
 
     /// Tells the watchers how a device is.
     pub fn publish_heartbeat(&self, device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) {
-        let mut fields = routes::vitals(heartbeat);
-        fields["node_name"] = json!(node);
-        fields["device_id"] = json!(device);
-        fields["cpu"] = fields["cpu_usage"].take();
-        fields["memory"] = json!(crate::api::size(heartbeat.memory_used_bytes));
+        // The stream's documented keys first, then all that the details have too.
+        let mut fields = json!({
+            "node_name": node,
+            "device_id": device,
+            "cpu": heartbeat.cpu_percent.map(|p| crate::api::percent(p.into())),
+            "memory": crate::api::size(heartbeat.memory_used_bytes),
+        });
+        if let (Value::Object(fields), Value::Object(vitals)) =
+            (&mut fields, routes::vitals(heartbeat))
+        {
+            fields.extend(vitals);
+        }
         self.bus.publish("heartbeat", Some(device.as_str()), fields);
     }
 

@@ -1,0 +1,62 @@
+# The same commands that CI and the README use. `make` alone lists them.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test check fmt fmt-check lint deny cargo-test bench fuzz clean
+SHELL := /bin/bash
+
+FUZZ_TARGETS := frame frame_stream join_token ids task_parse
+FUZZ_SECONDS ?= 30
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Install system packages, fetch the model and the photographs
+	deploy/setup.sh
+
+build: ## Build hub and agent, optimised but without link-time optimisation
+	cargo build --profile quick -p cloudcore-hub -p cloudcore-agent
+
+run: setup build ## Start a hub and an agent that has joined it, on this machine
+	deploy/run.sh
+
+test: ## Set up and run all tests
+	deploy/setup.sh test
+	@$(MAKE) --no-print-directory cargo-test
+
+check: ## What must hold before a merge: format, lints, dependencies, tests
+	deploy/setup.sh test
+	@$(MAKE) --no-print-directory fmt-check
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory deny
+	@$(MAKE) --no-print-directory cargo-test
+
+fmt: ## Format the sources
+	cargo fmt --all
+
+fmt-check:
+	cargo fmt --all --check
+
+lint: ## Clippy, with warnings as errors
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deny: ## Check licences, banned and duplicate crates, sources, advisories
+	cargo deny check licenses bans sources
+	deploy/advisories.sh
+
+# The end-to-end tests start the binaries, and `cargo test` alone does not build those.
+cargo-test:
+	cargo build --workspace --bins
+	cargo test --workspace
+
+bench: ## Detection and command round trip, each as a ratio to a bare peer
+	deploy/setup.sh bench
+	@$(MAKE) --no-print-directory build
+	cargo run --profile quick -p cloudcore-tests --bin bench
+
+fuzz: ## Fuzz each decoder for FUZZ_SECONDS; needs nightly and cargo-fuzz
+	@for target in $(FUZZ_TARGETS); do \
+		cargo +nightly fuzz run --fuzz-dir protocol/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
+
+clean: ## Remove what was built; keeps .cache with model, photographs and the state of `make run`
+	cargo clean

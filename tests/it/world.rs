@@ -1,0 +1,395 @@
+//! A hub and its agents as real processes, on free ports of 127.0.0.1 and in a folder of their
+//! own, so that they can be killed.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use futures_util::StreamExt as _;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{Child, Command},
+    time::{Instant, timeout},
+};
+
+/// Longest wait for anything; a loaded machine is slow.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub const PASSWORD: &str = "correct horse";
+
+/// A program of this build.
+pub fn program(name: &str) -> PathBuf {
+    let this = std::env::current_exe().expect("a program knows its path");
+    // This is target/<profile>/bench, or a test in target/<profile>/deps.
+    let dir = this.parent().expect("it is in a folder");
+    let dir = if dir.ends_with("deps") { dir.parent().expect("a profile") } else { dir };
+    let path = dir.join(name);
+    assert!(path.exists(), "{} is not built: run `cargo build --workspace --bins`", path.display());
+    path
+}
+
+/// A file that `deploy/setup.sh` fetches.
+pub fn cached(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").join(name);
+    assert!(path.exists(), "{} is missing: run `deploy/setup.sh test`", path.display());
+    path.canonicalize().expect("it exists")
+}
+
+/// Asks until the answer is `Some`.
+pub async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let end = Instant::now() + PATIENCE;
+    let mut tick = tokio::time::interval(Duration::from_millis(50));
+    loop {
+        tick.tick().await;
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited {PATIENCE:?} for {what}");
+    }
+}
+
+/// A child process that is killed with its owner.
+pub struct Process {
+    child: Child,
+    /// What it said when it was ready.
+    pub ready: Value,
+}
+
+impl Process {
+    async fn start(mut command: Command, log: &Path) -> Self {
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("a log in the test's folder");
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .expect("the program starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let line = timeout(PATIENCE, lines.next_line())
+            .await
+            .expect("it is ready in time")
+            .expect("its output is text")
+            .expect("it says that it is ready before it ends");
+        let ready: Value = serde_json::from_str(&line).expect("one line of JSON");
+        assert_eq!(ready["event"], "ready");
+        Self { child, ready }
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it runs");
+        kill(Pid::from_raw(pid.cast_signed()), signal).expect("it is ours");
+    }
+
+    /// `kill -9`.
+    pub async fn kill(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().await.expect("it was ours");
+    }
+
+    /// SIGTERM; its exit code.
+    pub async fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("ours").code()
+    }
+}
+
+/// A hub, its data, and an operator's session.
+pub struct World {
+    pub dir: TempDir,
+    hub: Option<Process>,
+    http: String,
+    pub quic: String,
+    client: Client,
+    token: String,
+}
+
+impl World {
+    pub async fn start() -> Self {
+        // Kept on failure where somebody wants to look.
+        let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
+        let mut world = Self {
+            dir,
+            hub: None,
+            http: "127.0.0.1:0".into(),
+            quic: "127.0.0.1:0".into(),
+            client: Client::builder().no_proxy().build().expect("an HTTP client"),
+            token: String::new(),
+        };
+        world.start_hub().await;
+        let login = json!({ "username": "admin", "password": PASSWORD });
+        let (status, session) = world.call(Method::POST, "/api/auth/login", Some(login)).await;
+        assert_eq!(status, StatusCode::OK);
+        world.token = session["token"].as_str().expect("a token").to_owned();
+        world
+    }
+
+    /// Starts the hub, on the ports of its last run where it had one.
+    pub async fn start_hub(&mut self) {
+        let mut command = Command::new(program("cloudcore-hub"));
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(self.dir.path().join("hub"))
+            .args(["--http", &self.http, "--quic", &self.quic])
+            .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
+        let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
+        self.http = hub.ready["http"].as_str().expect("an address").to_owned();
+        self.quic = hub.ready["quic"].as_str().expect("an address").to_owned();
+        self.hub = Some(hub);
+    }
+
+    pub async fn kill_hub(&mut self) {
+        self.hub.take().expect("a hub").kill().await;
+    }
+
+    pub async fn stop_hub(&mut self) -> Option<i32> {
+        self.hub.take().expect("a hub").stop().await
+    }
+
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http)
+    }
+
+    /// The operator's session.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
+        let mut request = self.client.request(method, self.url(path)).timeout(PATIENCE);
+        if !self.token.is_empty() {
+            request = request.bearer_auth(&self.token);
+        }
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let response = request.send().await.expect("the hub answers");
+        let status = response.status();
+        (status, response.json().await.expect("a JSON body"))
+    }
+
+    pub async fn get(&self, path: &str) -> Value {
+        let (status, body) = self.call(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {body}");
+        body
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(Method::POST, path, Some(body)).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {answer}");
+        answer
+    }
+
+    /// Makes a user and takes over its session.
+    pub async fn become_user(&mut self, username: &str, role: &str) {
+        let mut child = Command::new(program("cloudcore-hub"))
+            .args(["admin", "create-user", "--username", username, "--role", role])
+            .arg("--data-dir")
+            .arg(self.dir.path().join("hub"))
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(PASSWORD.as_bytes()).await.expect("it reads");
+        drop(stdin);
+        assert!(child.wait().await.expect("it ends").success());
+        let login = json!({ "username": username, "password": PASSWORD });
+        let session = self.post("/api/auth/login", login).await;
+        assert_eq!(session["user"]["role"], role);
+        self.token = session["token"].as_str().expect("a token").to_owned();
+    }
+
+    /// A join token for a node.
+    pub async fn join_token(&self, node: &str) -> String {
+        let body = json!({ "node_name": node });
+        let issued = self.post("/api/kubeedge/token/generate", body).await;
+        issued["token"].as_str().expect("a token").to_owned()
+    }
+
+    /// A node's folder.
+    pub fn node_dir(&self, node: &str) -> PathBuf {
+        self.dir.path().join(node)
+    }
+
+    /// `cloudcore-agent join`, with more arguments: whether it exited 0, and what it said.
+    pub async fn join(&self, node: &str, token: &str, more: &[&str]) -> Result<(), String> {
+        self.join_at(&self.quic, node, token, more).await
+    }
+
+    pub async fn join_at(
+        &self,
+        address: &str,
+        node: &str,
+        token: &str,
+        more: &[&str],
+    ) -> Result<(), String> {
+        let output = Command::new(program("cloudcore-agent"))
+            .arg("join")
+            .arg("--data-dir")
+            .arg(self.node_dir(node))
+            .args(["--cloudcore-ipport", address, "--edgenode-name", node, "--token", token])
+            .arg("--no-service")
+            .args(more)
+            .kill_on_drop(true)
+            .output();
+        let output = timeout(PATIENCE, output).await.expect("it ends in time").expect("it starts");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        if output.status.success() { Ok(()) } else { Err(said) }
+    }
+
+    /// `cloudcore-agent run`.
+    pub async fn run_agent(&self, node: &str) -> Process {
+        let mut command = Command::new(program("cloudcore-agent"));
+        command.arg("run").arg("--data-dir").arg(self.node_dir(node));
+        Process::start(command, &self.dir.path().join(format!("{node}.log"))).await
+    }
+
+    /// An agent that is a member and runs; its device is called like its node.
+    pub async fn agent(&self, node: &str, more: &[&str]) -> Process {
+        let token = self.join_token(node).await;
+        self.join(node, &token, more).await.expect("the node joins");
+        let agent = self.run_agent(node).await;
+        self.online(node).await;
+        agent
+    }
+
+    /// Waits until the device has a session.
+    pub async fn online(&self, device: &str) {
+        eventually("the device to come online", async || {
+            self.is_online(device).await.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until the device has none.
+    pub async fn offline(&self, device: &str) {
+        eventually("the device to go offline", async || {
+            (!self.is_online(device).await).then_some(())
+        })
+        .await;
+    }
+
+    async fn is_online(&self, device: &str) -> bool {
+        let (_, shown) =
+            self.call(Method::GET, &format!("/api/kubeedge/device/{device}"), None).await;
+        shown["device_status"]["online"] == true
+    }
+
+    /// Sends a command; its id.
+    pub async fn send(&self, device: &str, body: Value) -> String {
+        let path = format!("/api/kubeedge/device/{device}/command");
+        let accepted = self.post(&path, body).await;
+        assert_eq!(accepted["status"], "success");
+        accepted["command_id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Waits until a command has ended; its status.
+    pub async fn ended(&self, command: &str) -> Value {
+        eventually("the command to end", async || {
+            let status = self.status(command).await;
+            let open = ["queued", "sent", "running"].contains(&status["status"].as_str()?);
+            (!open).then_some(status)
+        })
+        .await
+    }
+
+    /// How a command stands.
+    pub async fn status(&self, command: &str) -> Value {
+        self.get(&format!("/api/kubeedge/command/{command}/status")).await
+    }
+
+    /// Sends a command and waits for its end.
+    pub async fn run(&self, device: &str, command: &str, parameters: Value) -> Value {
+        let body = json!({ "command": command, "parameters": parameters, "timeout": 50 });
+        let id = self.send(device, body).await;
+        self.ended(&id).await
+    }
+
+    /// Watches the event stream from now on.
+    pub async fn watch(&self, query: &str) -> Watch {
+        self.watch_from(query, None).await
+    }
+
+    /// Watches the event stream from after an event.
+    pub async fn watch_from(&self, query: &str, last: Option<&str>) -> Watch {
+        let mut request = self
+            .client
+            .get(self.url(&format!("/api/kubeedge/monitor/stream{query}")))
+            .bearer_auth(&self.token);
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let response = request.send().await.expect("the hub answers");
+        assert_eq!(response.status(), StatusCode::OK);
+        let mut watch =
+            Watch { stream: Box::pin(response.bytes_stream()), text: String::new(), last_id: None };
+        // The first comment: from here on nothing is missed.
+        watch.record().await;
+        watch
+    }
+}
+
+type Bytes = reqwest::Result<bytes::Bytes>;
+
+/// A watcher of the event stream.
+pub struct Watch {
+    stream: std::pin::Pin<Box<dyn futures_util::Stream<Item = Bytes> + Send>>,
+    text: String,
+    /// Id of the last event that was read.
+    pub last_id: Option<String>,
+}
+
+impl Watch {
+    async fn record(&mut self) -> String {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let record = self.text[..end].to_owned();
+                self.text.drain(..end + 2);
+                return record;
+            }
+            let chunk = timeout(PATIENCE, self.stream.next()).await.expect("an event in time");
+            let chunk = chunk.expect("the stream goes on").expect("the connection holds");
+            self.text.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+    }
+
+    /// The next event with this name.
+    pub async fn next(&mut self, event: &str) -> Value {
+        loop {
+            let record = self.record().await;
+            let Some(data) = record.lines().find_map(|line| line.strip_prefix("data: ")) else {
+                continue;
+            };
+            if let Some(id) = record.lines().find_map(|line| line.strip_prefix("id: ")) {
+                self.last_id = Some(id.to_owned());
+            }
+            let data: Value = serde_json::from_str(data).expect("JSON");
+            if data["event"] == event {
+                return data;
+            }
+        }
+    }
+}
