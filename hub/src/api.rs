@@ -2,14 +2,11 @@
 //! contract's errors, and the human forms of quantities.
 
 use axum::{
-    extract::{
-        FromRequest, FromRequestParts, Request,
-        path::ErrorKind,
-        rejection::{JsonRejection, PathRejection},
-    },
-    http::{StatusCode, header, request::Parts},
+    extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
+    http::{HeaderValue, StatusCode, header, request::Parts},
 };
 use cloudcore_protocol::Timestamp;
+use futures_util::StreamExt as _;
 use serde::{Deserialize, de::DeserializeOwned};
 
 use crate::error::{Code, Error, Result};
@@ -37,33 +34,57 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
-    async fn from_request(mut request: Request, state: &S) -> Result<Self, Refusal> {
-        // curl's -d says form; the contract's quick reference does just that.
-        let curl_default = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .is_none_or(|v| v == "application/x-www-form-urlencoded");
-        if curl_default {
-            request
-                .headers_mut()
-                .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
+            return Err(Refusal {
+                error: Error::invalid("the body must be application/json"),
+                status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+            });
         }
-        match axum::Json::<T>::from_request(request, state).await {
-            Ok(axum::Json(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let status = match &rejection {
-                    JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-                    JsonRejection::BytesRejection(e) => e.status(),
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                let message = match status {
-                    StatusCode::PAYLOAD_TOO_LARGE => "the body is too large".to_owned(),
-                    _ => rejection.body_text(),
-                };
-                Err(Refusal { error: Error::invalid(message), status: Some(status) })
-            }
+        let bytes = read(request.into_body()).await?;
+        serde_json::from_slice(&bytes)
+            .map(Self)
+            .map_err(|e| Error::invalid(format!("the body: {e}")).into())
+    }
+}
+
+fn is_json(content_type: &HeaderValue) -> bool {
+    let Ok(text) = content_type.to_str() else { return false };
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+        // curl's -d says form; the contract's quick reference does just that.
+        || essence == "application/x-www-form-urlencoded"
+}
+
+/// Largest body, bytes.
+const MAX_BODY: usize = 1024 * 1024;
+/// Of a body that is too large so much is read and thrown away: a client that is still sending
+/// would otherwise see a broken connection and never the answer.
+const MAX_DRAIN: usize = 16 * MAX_BODY;
+
+async fn read(body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut size) = (Vec::new(), 0);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Error::invalid("the body broke off"))?;
+        size += chunk.len();
+        if size <= MAX_BODY {
+            bytes.extend_from_slice(&chunk);
+        } else {
+            bytes = Vec::new();
+        }
+        if size > MAX_DRAIN {
+            break;
         }
     }
+    if size > MAX_BODY {
+        return Err(Refusal {
+            error: Error::invalid(format!("the body must have at most {MAX_BODY} bytes")),
+            status: Some(StatusCode::PAYLOAD_TOO_LARGE),
+        });
+    }
+    Ok(bytes)
 }
 
 /// A query string.

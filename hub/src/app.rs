@@ -41,6 +41,9 @@ pub struct Hub {
     db: Db,
 }
 
+/// The database's file, inside the data directory.
+const DATABASE: &str = "hub.db";
+
 /// How often old rows and files are removed, and the hub's certificate is looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
@@ -53,7 +56,7 @@ impl Hub {
         prepare(&config.data_dir)?;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir)?);
-        let db = Db::open(&config.data_dir.join("hub.db")).await?;
+        let db = Db::open(&config.data_dir.join(DATABASE)).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
@@ -203,15 +206,24 @@ pub async fn set_password(
 
 async fn open_auth(data_dir: &std::path::Path) -> Result<Auth> {
     prepare(data_dir)?;
-    let db = Db::open(&data_dir.join("hub.db")).await?;
+    let db = Db::open(&data_dir.join(DATABASE)).await?;
     Ok(Auth::new(db, Arc::new(Keys::load(data_dir)?)))
 }
 
 /// Makes the data directory, for its owner only.
 fn prepare(data_dir: &std::path::Path) -> Result<()> {
-    let made = std::fs::create_dir_all(data_dir)
-        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)));
-    made.map_err(|e| Error {
+    let private = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    };
+    let make = || {
+        std::fs::create_dir_all(data_dir)?;
+        private(data_dir, 0o700)?;
+        // SQLite gives its journals the database's mode.
+        let database = data_dir.join(DATABASE);
+        std::fs::OpenOptions::new().append(true).create(true).open(&database)?;
+        private(&database, 0o600)
+    };
+    make().map_err(|e: std::io::Error| Error {
         cause: Some(e.into()),
         ..Error::new(Code::Unavailable, format!("can't use {}", data_dir.display()))
     })

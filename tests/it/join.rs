@@ -52,9 +52,13 @@ async fn a_node_joins_with_the_printed_line_and_reports() {
     assert_eq!(tokens["tokens"][0]["status"], "used");
     assert!(tokens.to_string().find(&flag("--token=")[65..]).is_none(), "shown only once");
 
-    // The key and the settings are for the agent alone.
-    for entry in std::fs::read_dir(world.node_dir("edge-node-001")).unwrap() {
+    // Keys, settings and databases are for their owner alone.
+    let files = |dir: &str| std::fs::read_dir(world.dir.path().join(dir)).unwrap();
+    for entry in files("edge-node-001").chain(files("hub")) {
         let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() || entry.file_name() == "ca.pem" {
+            continue;
+        }
         let mode = entry.metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "{:?} is open to others: {mode:o}", entry.path());
     }
@@ -94,12 +98,12 @@ async fn a_wrong_hub_never_sees_the_token() {
     let (world, other) = (World::start().await, World::start().await);
     let token = world.join_token("edge-1").await;
     let refused = world.join_at(&other.quic, "edge-1", &token, &[]).await.unwrap_err();
-    assert!(refused.contains("wrong hub"), "{refused}");
+    assert!(refused.contains("The token was not sent"), "{refused}");
 
     // A token whose hash is of no CA at all.
     let forged = format!("{}{}", "0".repeat(64), &token[64..]);
     let refused = world.join("edge-1", &forged, &[]).await.unwrap_err();
-    assert!(refused.contains("wrong hub"), "{refused}");
+    assert!(refused.contains("The token was not sent"), "{refused}");
 
     // It was not used up.
     world.join("edge-1", &token, &[]).await.unwrap();

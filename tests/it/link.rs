@@ -57,7 +57,7 @@ async fn a_thousand_detections_made_offline_arrive_once() {
     // All are acknowledged, so nothing is on its way any more.
     eventually("the outbox to be empty", async || {
         let status = world.run("edge-1", "get_status", json!({})).await;
-        (status["result"]["outbox_events"].as_u64()? <= 4).then_some(())
+        (status["result"]["outbox"]["waiting"].as_u64()? <= 4).then_some(())
     })
     .await;
     assert_eq!(total(&world, "edge-1").await, 1000);

@@ -47,7 +47,7 @@ fn imports_go_down_the_ranks() {
                     // A constant of lib.rs, such as the release's number, has no rank.
                     None => to.chars().all(|c| c.is_ascii_uppercase() || c == '_'),
                 };
-                let excepted = EXCEPTIONS.iter().any(|e| *e == (name, from.as_str(), to.as_str()));
+                let excepted = EXCEPTIONS.contains(&(name, from.as_str(), to.as_str()));
                 if to != from && !down && !excepted {
                     let why = match ranks.get(to.as_str()) {
                         Some(&other) if other == rank => "is of the same rank",
@@ -168,7 +168,7 @@ fn imports(text: &str) -> BTreeSet<String> {
 /// The line up to a `//` that is not in a string.
 fn without_comment(line: &str) -> &str {
     line.match_indices("//")
-        .find(|(at, _)| line[..*at].replace("\\\"", "").matches('"').count() % 2 == 0)
+        .find(|(at, _)| line[..*at].replace("\\\"", "").matches('"').count().is_multiple_of(2))
         .map_or(line, |(at, _)| &line[..at])
 }
 

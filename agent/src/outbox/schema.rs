@@ -7,6 +7,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::{LaneCounts, OutboxError};
+use crate::files;
 
 /// Version of the schema below.
 const VERSION: i64 = 1;
@@ -103,6 +104,9 @@ impl From<rusqlite::Error> for Opening {
 }
 
 fn try_open(path: &Path) -> Result<Connection, Opening> {
+    // SQLite gives its journals the database's mode.
+    files::ensure_private(path)
+        .map_err(|e| Opening::Failed(OutboxError::Storage(format!("{}: {e}", path.display()))))?;
     let mut db = Connection::open(path)?;
     db.busy_timeout(Duration::from_secs(5))?;
     db.pragma_update(None, "journal_mode", "wal")?;

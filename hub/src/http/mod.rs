@@ -24,8 +24,6 @@ use crate::{
     keys,
 };
 
-/// Largest body, bytes.
-const MAX_BODY: usize = 1024 * 1024;
 /// Longest answer, but for streams, which have begun by then.
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long requests may still run when the hub stops.
@@ -51,7 +49,6 @@ pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = Router>) -> Rou
                 status: Some(StatusCode::METHOD_NOT_ALLOWED),
             }
         })
-        .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(deadline))
         .layer(middleware::from_fn_with_state(front, enter))

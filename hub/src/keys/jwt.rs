@@ -91,6 +91,8 @@ impl Jwt {
     pub fn verify<T: DeserializeOwned>(&self, token: &str) -> Result<T, JwtError> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
+        // "On or after" exp it is over (RFC 7519, 4.1.4); the library alone takes "after".
+        validation.reject_tokens_expiring_in_less_than = 1;
         validation.validate_aud = false;
         match jsonwebtoken::decode(token, &self.verify, &validation) {
             Ok(data) => Ok(data.claims),
