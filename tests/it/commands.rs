@@ -247,6 +247,8 @@ async fn a_hub_killed_before_the_result_gets_it_once() {
     let mut world = World::start().await;
     let token = world.join_token("edge-1").await;
     world.join("edge-1", &token, &["--camera", &camera()]).await.unwrap();
+    let counter = Counter::new(&world);
+    counter.install(&world, "edge-1", "");
     let agent = world.run_agent("edge-1").await;
     world.online("edge-1").await;
 
@@ -256,12 +258,19 @@ async fn a_hub_killed_before_the_result_gets_it_once() {
     for _ in 0..10 {
         ids.push(world.send("edge-1", json!({ "command": "capture_image", "timeout": 50 })).await);
     }
+    ids.push(world.send("edge-1", json!({ "command": "reboot", "timeout": 50 })).await);
     world.kill_hub().await;
     world.start_hub().await;
     for id in &ids {
         let ended = world.ended(id).await;
         assert_eq!(ended["status"], "completed", "{ended}");
     }
+    eventually("the reboot", async || (counter.count() == 1).then_some(())).await;
+    // Whatever the hub says again, it stays at one.
+    world.kill_hub().await;
+    world.start_hub().await;
+    let after = world.run("edge-1", "get_status", json!({})).await;
+    assert_eq!((&after["status"], counter.count()), (&json!("completed"), 1));
     assert_eq!(agent.stop().await, Some(0));
 }
 

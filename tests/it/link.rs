@@ -6,7 +6,10 @@ use cloudcore_agent::outbox::Outbox;
 use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, EventBody, Timestamp};
 use serde_json::json;
 
-use crate::world::{World, cached, eventually};
+use crate::{
+    relay::Relay,
+    world::{World, cached, eventually},
+};
 
 fn detection(track_id: u64) -> EventBody {
     EventBody::Detection(Detection {
@@ -149,6 +152,24 @@ async fn an_old_session_never_ends_the_new_one() {
     }
     world.online("edge-1").await;
     assert_eq!(second.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_survives_a_change_of_address() {
+    let world = World::start().await;
+    let relay = Relay::start(world.quic.parse().unwrap()).await;
+    let token = world.join_token("edge-1").await;
+    world.join_at(&relay.address.to_string(), "edge-1", &token, &[]).await.unwrap();
+    let agent = world.run_agent("edge-1").await;
+    world.online("edge-1").await;
+    for _ in 0..3 {
+        relay.change_address().await;
+        let status = world.run("edge-1", "get_status", json!({})).await;
+        assert_eq!(status["status"], "completed");
+    }
+    let log = std::fs::read_to_string(world.dir.path().join("hub.log")).unwrap();
+    assert_eq!(log.matches("session began").count(), 1, "{log}");
+    assert_eq!(agent.stop().await, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,5 +15,6 @@ mod detection;
 mod join;
 mod link;
 mod ranks;
+mod relay;
 mod strangers;
 mod world;
