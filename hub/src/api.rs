@@ -215,3 +215,14 @@ pub fn seconds_since(then: Timestamp) -> u64 {
 /// Where the client reaches this hub, `http://host:port`; put into every request by `http`.
 #[derive(Debug, Clone)]
 pub struct BaseUrl(pub std::sync::Arc<str>);
+
+/// Runs a change to its end, also when the client that asked for it goes away in the middle: what
+/// follows a commit must not be left out.
+///
+/// # Errors
+/// The change's own, or API-007 when it panicked.
+pub async fn to_the_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(change).await.map_err(Error::internal)?
+}

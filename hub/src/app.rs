@@ -270,7 +270,8 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
-            kept.blobs.remove_older(before).await
+            while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
+            Ok::<_, Error>(())
         };
         if let Err(error) = done.await {
             tracing::error!(?error, "old data can't be removed");

@@ -107,7 +107,18 @@ impl From<sqlx::Error> for Error {
                 cause: Some(error.into()),
                 ..Self::new(Code::Unavailable, "the database can't be reached; try again")
             },
+            other if is_passing(&other) => Self {
+                cause: Some(other.into()),
+                ..Self::new(Code::Unavailable, "the database can't store this now; try again")
+            },
             other => Self::internal(other),
         }
     }
+}
+
+/// Whether the disk or a lock is to blame and not the statement: SQLite's primary result codes
+/// BUSY, LOCKED, READONLY, IOERR, FULL and CANTOPEN.
+fn is_passing(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
 }

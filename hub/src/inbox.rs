@@ -10,7 +10,7 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cloudcore_protocol::{
     BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason,
-    Hello, JoinReply, JoinRequest, Lane,
+    Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
 };
 use sqlx::SqliteExecutor;
 use tokio::sync::{Semaphore, mpsc};
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts,
+    api::to_the_end,
     blobs::{Blobs, MAX_BLOB_BYTES},
     commands::{self, Change, Commands, Ending},
     db::{Db, Write},
@@ -117,22 +118,31 @@ async fn last_seq(
 impl Peers for Inbox {
     async fn join(&self, request: JoinRequest, from: SocketAddr) -> JoinReply {
         let _permit = self.joins.acquire().await;
-        let reply = self.devices.join(&request).await;
+        let devices = Arc::clone(&self.devices);
+        let (node_name, request) = (request.node_name.clone(), request);
+        let reply = to_the_end(async move { Ok(devices.join(&request).await) }).await;
+        let reply = reply.unwrap_or_else(|error| {
+            tracing::error!(?error, "a join failed");
+            JoinReply::Refused(JoinRefused {
+                reason: JoinRefusal::Unavailable,
+                message: "the hub can't take a new member now; try again".into(),
+            })
+        });
         if let JoinReply::Refused(refused) = &reply {
             tracing::warn!(
-                %from, node_name = %request.node_name, reason = ?refused.reason, "a join was refused"
+                %from, %node_name, reason = ?refused.reason, "a join was refused"
             );
         }
         reply
     }
 
-    async fn admit(&self, fingerprint: String, hello: &Hello) -> Result<Admission, Goodbye> {
+    async fn admit(&self, fingerprint: &str, hello: &Hello) -> Result<Admission, Goodbye> {
         let goodbye = |reason, message: &str| Goodbye { reason, message: message.to_owned() };
         let later = |error| {
             tracing::error!(?error, "a member can't be let in");
             goodbye(GoodbyeReason::Busy, "the hub can't look you up now; come back")
         };
-        let member = self.devices.member(&fingerprint).await.map_err(later)?.ok_or_else(|| {
+        let member = self.devices.member(fingerprint).await.map_err(later)?.ok_or_else(|| {
             goodbye(
                 GoodbyeReason::Revoked,
                 "no member: the device was removed or its certificate revoked",
@@ -150,6 +160,11 @@ impl Peers for Inbox {
 
     async fn began(&self, session: &Arc<Session>, hello: &Hello) {
         let resumed = async {
+            // Whoever was revoked since it was let in was not in the registry to be cut off.
+            if self.devices.member(&session.fingerprint).await?.is_none() {
+                session.close(GoodbyeReason::Revoked);
+                return Ok(());
+            }
             self.devices.greet(&session.device_id, &session.node_name, hello).await?;
             self.commands.resume(session).await
         };
@@ -170,8 +185,7 @@ impl Peers for Inbox {
                 })
             }
             Frame::RenewRequest(request) => {
-                let reply =
-                    self.devices.renew(&session.device_id, &session.node_name, &request.csr).await;
+                let reply = self.devices.renew(session, &request.csr).await;
                 // A queue that is full ends the session by itself.
                 let _ = session.send(Frame::RenewReply(reply));
                 Ok(())
@@ -251,36 +265,54 @@ impl Writer {
                 n = self.queue.recv_many(&mut batch, BATCH) => if n == 0 { return },
                 () = shutdown.cancelled() => return,
             }
-            self.commit(&batch, &shutdown).await;
+            if !self.commit(&batch, &shutdown).await {
+                return;
+            }
         }
     }
 
     /// Commits a batch, however often that takes: what was read of a session must not be passed
-    /// over, or the next acknowledgement would cover what is not stored.
-    async fn commit(&mut self, batch: &[Said], shutdown: &CancellationToken) {
+    /// over, or the next acknowledgement would cover what is not stored. `false` when the hub
+    /// stopped first; nothing after this batch may be committed then.
+    async fn commit(&mut self, batch: &[Said], shutdown: &CancellationToken) -> bool {
         let mut pause = Duration::from_millis(100);
         loop {
-            match self.try_commit(batch).await {
-                Ok(outcome) => return self.tell(batch, outcome),
-                Err(error) => {
-                    // What the failed transaction noted is not committed.
-                    self.committed.clear();
-                    tracing::error!(
-                        ?error,
-                        events = batch.len(),
-                        "events can't be stored; trying again"
-                    );
+            let error = match self.try_commit(batch, true).await {
+                Ok(outcome) => {
+                    self.tell(batch, outcome);
+                    return true;
                 }
+                Err(error) => error,
+            };
+            // What the failed transaction noted is not committed.
+            self.committed.clear();
+            tracing::error!(?error, events = batch.len(), "events can't be stored");
+            if error.code == Code::Internal {
+                // The database works and one event does not: it must not hold up the fleet.
+                if let (first, second @ [_, ..]) = batch.split_at(batch.len() / 2)
+                    && !first.is_empty()
+                {
+                    return Box::pin(self.commit(first, shutdown)).await
+                        && Box::pin(self.commit(second, shutdown)).await;
+                }
+                if let Ok(outcome) = self.try_commit(batch, false).await {
+                    let devices: Vec<_> = batch.iter().map(|s| &s.session.device_id).collect();
+                    tracing::error!(?devices, "an event that can't be stored was dropped");
+                    self.tell(&[], outcome);
+                    return true;
+                }
+                self.committed.clear();
             }
             tokio::select! {
-                () = shutdown.cancelled() => return,
+                () = shutdown.cancelled() => return false,
                 () = tokio::time::sleep(pause) => {}
             }
             pause = (pause * 2).min(Duration::from_secs(5));
         }
     }
 
-    async fn try_commit(&mut self, batch: &[Said]) -> Result<Outcome> {
+    /// One transaction; without `store` only the sequence numbers are noted.
+    async fn try_commit(&mut self, batch: &[Said], store: bool) -> Result<Outcome> {
         let mut outcome = Outcome::default();
         let mut tx = self.db.write().await?;
         for (index, said) in batch.iter().enumerate() {
@@ -291,7 +323,7 @@ impl Writer {
                 None => last_seq(&mut *tx, &session.device_id, session.outbox_id, lane).await?,
             };
             // A repeat is acknowledged again: the first acknowledgement may have been lost.
-            if seq > last {
+            if seq > last && store {
                 outcome.fresh.push(index);
             }
             self.committed.insert(key, seq.max(last));
@@ -299,7 +331,9 @@ impl Writer {
                 .acks
                 .entry((session.device_id.clone(), session.generation))
                 .or_insert_with(|| Acks { session: Arc::clone(session), lanes: HashMap::new() });
-            acks.lanes.insert(lane, seq.max(last));
+            // Only what this session said: an older one's events may be ahead of it in the queue.
+            let acked = acks.lanes.entry(lane).or_insert(seq);
+            *acked = seq.max(*acked);
         }
         self.store(&mut tx, batch, &mut outcome).await?;
         for Acks { session, lanes } in outcome.acks.values() {

@@ -57,6 +57,22 @@ async fn a_login_gives_a_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn passwords_are_not_guessed_for_long() {
+    let world = World::start().await;
+    let guess = async |username: &str, password: &str| {
+        let login = json!({ "username": username, "password": password });
+        let (status, body) = world.call(Method::POST, "/api/auth/login", Some(login)).await;
+        (status.as_u16(), body["code"].as_str().map(str::to_owned))
+    };
+    for n in 0..10 {
+        assert_eq!(guess("admin", &format!("guess {n}")).await.0, 401);
+    }
+    // Not even the right one is tried any more; other names still may.
+    assert_eq!(guess("admin", PASSWORD).await, (429, Some("API-006".into())));
+    assert_eq!(guess("somebody", "else").await.0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_protected_route_wants_a_token() {
     let world = World::start().await;
     for (method, path) in PROTECTED {

@@ -4,10 +4,15 @@
 //! not stored. Every handler names the least role it wants by taking [`Viewer`] or [`Operator`] as an
 //! argument.
 
+mod attempts;
 mod extract;
 mod routes;
 
-use std::sync::{Arc, LazyLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use argon2::{
     Argon2,
@@ -21,6 +26,7 @@ use tokio::sync::Semaphore;
 pub use extract::{Identity, Operator, PublicMonitoring, Viewer, Watcher};
 pub use routes::routes;
 
+use self::attempts::Attempts;
 use crate::{
     db::{Db, is_conflict},
     error::{Code, Error, Result},
@@ -90,6 +96,8 @@ const ISSUER: &str = "cloudcore-hub";
 /// A session's life: 12 hours.
 const SESSION_SECONDS: i64 = 12 * 3600;
 const MAX_PASSWORD: usize = 256;
+/// How long a login waits for its turn.
+const HASHING: Duration = Duration::from_secs(5);
 
 /// A hash that nobody's password has: a login for a user that does not exist takes as long as one
 /// for a user that does.
@@ -103,6 +111,7 @@ fn hash(password: &str) -> Result<String> {
 pub struct Auth {
     db: Db,
     keys: Arc<Keys>,
+    attempts: Attempts,
     /// Hashing takes 19 MiB and a core: a flood of logins may not take all of either.
     hashing: Semaphore,
 }
@@ -111,7 +120,7 @@ impl Auth {
     /// Over this database.
     #[must_use]
     pub fn new(db: Db, keys: Arc<Keys>) -> Self {
-        Self { db, keys, hashing: Semaphore::new(2) }
+        Self { db, keys, attempts: Attempts::default(), hashing: Semaphore::new(2) }
     }
 
     /// Makes the user `admin` where there is no user yet, with `password` or a random one, which
@@ -199,8 +208,20 @@ impl Auth {
     /// Checks a password and opens a session: the JWT and whose it is.
     ///
     /// # Errors
-    /// API-002, the same and after the same time for a wrong name and a wrong password.
-    pub async fn login(&self, username: &str, password: &SecretString) -> Result<(String, User)> {
+    /// API-002, the same and after the same time for a wrong name and a wrong password; API-006
+    /// after too many of them for this name or address.
+    pub async fn login(
+        &self,
+        username: &str,
+        password: &SecretString,
+        from: IpAddr,
+    ) -> Result<(String, User)> {
+        if !self.attempts.allows(username, from) {
+            return Err(Error::new(
+                Code::RateLimited,
+                "too many failed logins: try again in five minutes",
+            ));
+        }
         let wrong = || Error::new(Code::Unauthenticated, "wrong username or password");
         if password.expose_secret().len() > MAX_PASSWORD {
             return Err(wrong());
@@ -222,7 +243,11 @@ impl Auth {
                 })
             })
             .await?;
-        let (id, _, role) = row.filter(|_| matches).ok_or_else(wrong)?;
+        let Some((id, _, role)) = row.filter(|_| matches) else {
+            self.attempts.failed(username, from);
+            return Err(wrong());
+        };
+        self.attempts.succeeded(username);
         let user = User { id, username: username.to_owned(), role: role.parse()? };
         let now = Timestamp::now().seconds();
         let token = self.keys.sessions.sign(&Claims {
@@ -259,7 +284,10 @@ impl Auth {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let _permit = self.hashing.acquire().await.map_err(Error::internal)?;
+        let permit = tokio::time::timeout(HASHING, self.hashing.acquire()).await;
+        let _permit = permit
+            .map_err(|_| Error::new(Code::RateLimited, "too many logins at once: try again"))?
+            .map_err(Error::internal)?;
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
 }

@@ -1,8 +1,12 @@
 //! `POST /api/auth/login`.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
-use axum::{Json, Router, extract::State, routing::post};
+use axum::{
+    Json, Router,
+    extract::{ConnectInfo, State},
+    routing::post,
+};
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
@@ -26,7 +30,11 @@ struct Session {
     user: User,
 }
 
-async fn login(State(auth): State<Arc<Auth>>, Body(login): Body<Login>) -> Result<Json<Session>> {
-    let (token, user) = auth.login(&login.username, &login.password).await?;
+async fn login(
+    State(auth): State<Arc<Auth>>,
+    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Body(login): Body<Login>,
+) -> Result<Json<Session>> {
+    let (token, user) = auth.login(&login.username, &login.password, from.ip()).await?;
     Ok(Json(Session { token, user }))
 }

@@ -77,7 +77,8 @@ impl Blobs {
         let mut tx = self.db.write().await?;
         sqlx::query(
             "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6) \
+             ON CONFLICT (device_id, hash) DO UPDATE SET created_at = excluded.created_at",
         )
         .bind(device.as_str())
         .bind(hash)

@@ -151,6 +151,15 @@ impl Commands {
         });
         if self.registry.send(&new.device_id, frame).is_ok() {
             self.delivered(std::slice::from_ref(&id)).await;
+        } else if !new.queue {
+            let mut tx = self.db.write().await?;
+            let change = apply(&mut tx, &id, None, Event::Cancel, &Ending::default()).await?;
+            tx.commit().await?;
+            self.publish(change.into_iter().collect());
+            return Err(Error::new(
+                Code::Unreachable,
+                format!("device '{}' is away", new.device_id),
+            ));
         }
         Ok(Accepted { id, sent_at })
     }

@@ -70,7 +70,11 @@ async fn send(
         timeout: Duration::from_secs(timeout.into()),
         queue: query.queue.unwrap_or(true),
     };
-    let accepted = commands.send(&new).await?;
+    let (new, accepted) = api::to_the_end(async move {
+        let accepted = commands.send(&new).await?;
+        Ok((new, accepted))
+    })
+    .await?;
     Ok(Json(json!({
         "status": "success",
         "command_id": accepted.id,

@@ -107,11 +107,13 @@ pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64>
     .await?)
 }
 
-/// The device's commands that have not ended, oldest first.
+/// The device's commands that have not ended, oldest first; not those of a device that had its id
+/// before it.
 pub(super) async fn open_of(db: &SqlitePool, device: &DeviceId) -> Result<Vec<Row>> {
     sqlx::query::<Sqlite>(
-        "SELECT * FROM commands \
-         WHERE device_id = $1 AND status IN ('queued', 'sent', 'running') ORDER BY id",
+        "SELECT c.* FROM commands c JOIN devices d ON d.device_id = c.device_id \
+         WHERE c.device_id = $1 AND c.status IN ('queued', 'sent', 'running') \
+         AND c.sent_at >= d.created_at ORDER BY c.id",
     )
     .bind(device.as_str())
     .fetch_all(db)

@@ -120,7 +120,7 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
                 d.track_id.cast_signed(),
                 phase(d.phase),
                 d.object,
-                d.confidence,
+                score(d.confidence),
                 json!(d.bounding_box).to_string(),
                 d.frame_width,
                 d.frame_height,
@@ -154,12 +154,22 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Longest latency that is believed, microseconds: an hour. What took longer waited in an outbox,
+/// or one of the clocks is wrong, and would spoil every average.
+const MAX_LATENCY: u128 = 3_600_000_000;
+
 /// From frame to here, microseconds. The clocks of hub and agent differ, so the way to the hub
 /// counts only where they agree that it took time; the agent's own part is by its steady clock.
 fn latency(detection: &Detection, now: Timestamp) -> u64 {
     let by_clocks = now.since(detection.captured_at).as_micros();
-    let by_agent = u128::from(detection.latency_micros);
-    u64::try_from(by_clocks.max(by_agent)).unwrap_or(u64::MAX).min(i64::MAX.unsigned_abs())
+    let by_agent = u128::from(detection.latency_micros).min(MAX_LATENCY);
+    let latency = if by_clocks > MAX_LATENCY { by_agent } else { by_clocks.max(by_agent) };
+    u64::try_from(latency).unwrap_or(0)
+}
+
+/// A score as it may be: not every peer is ours.
+fn score(confidence: f32) -> f32 {
+    if confidence.is_finite() { confidence.clamp(0.0, 1.0) } else { 0.0 }
 }
 
 /// Tells the watchers what a camera saw.
@@ -172,8 +182,8 @@ pub fn publish(bus: &Bus, device: &DeviceId, node: &NodeName, detection: &Detect
             "device_id": device,
             "object": detection.object,
             // Text, as the contract's stream has it; the number stands beside it.
-            "confidence": format!("{:.2}", detection.confidence),
-            "score": detection.confidence,
+            "confidence": format!("{:.2}", score(detection.confidence)),
+            "score": score(detection.confidence),
             "phase": phase(detection.phase),
             "track_id": detection.track_id,
             "bounding_box": detection.bounding_box,

@@ -12,6 +12,7 @@ use super::{Devices, store};
 use crate::{
     db::is_conflict,
     error::{Code, Error, Result},
+    link::Session,
     pki::NodeRequest,
     tokens::{Issued, NewToken, NotRedeemed},
 };
@@ -158,23 +159,24 @@ impl Devices {
 
     /// A new certificate for a member that asks over its session. The old one stays good until
     /// it ends: the answer may be lost.
-    pub async fn renew(&self, device: &DeviceId, node: &NodeName, csr: &[u8]) -> RenewReply {
-        match self.try_renew(device, node, csr).await {
+    pub async fn renew(&self, session: &Session, csr: &[u8]) -> RenewReply {
+        match self.try_renew(session, csr).await {
             Ok(der) => RenewReply::Renewed(der.into()),
             Err(error) => {
-                tracing::warn!(device_id = %device, ?error, "a certificate was not renewed");
+                tracing::warn!(device_id = %session.device_id, ?error, "a certificate was not renewed");
                 RenewReply::Refused(error.message.into_owned())
             }
         }
     }
 
-    async fn try_renew(&self, device: &DeviceId, node: &NodeName, csr: &[u8]) -> Result<Vec<u8>> {
+    async fn try_renew(&self, session: &Session, csr: &[u8]) -> Result<Vec<u8>> {
+        let node = &session.node_name;
         let certificate = self.pki.issue(node, &NodeRequest::parse(csr, node)?)?;
         let mut tx = self.db.write().await?;
-        if store::by_node(&mut tx, node).await?.as_ref() != Some(device) {
+        if store::member(&mut *tx, &session.fingerprint).await?.is_none() {
             return Err(Error::new(Code::Forbidden, "the device is no member"));
         }
-        store::insert_certificate(&mut tx, device, node, &certificate).await?;
+        store::insert_certificate(&mut tx, &session.device_id, node, &certificate).await?;
         tx.commit().await?;
         Ok(certificate.der)
     }

@@ -120,12 +120,9 @@ impl Devices {
         Ok(())
     }
 
-    /// A device's session was lost.
+    /// A device's session was lost, unless a newer one has begun: [`Self::watch_presence`] sees
+    /// to that.
     pub fn lost(&self, device: &DeviceId) {
-        // A newer one may have begun in the meantime.
-        if self.registry.is_online(device) {
-            return;
-        }
         if let Some(presence) = self.presence().get_mut(device) {
             presence.lost = Some(Instant::now());
         }
@@ -153,6 +150,14 @@ impl Devices {
             }
             let gone: Vec<_> = {
                 let mut presence = self.presence();
+                // Sessions begin and end at the same time; what the registry has now is true.
+                for (device, presence) in presence.iter_mut() {
+                    if self.registry.is_online(device) {
+                        presence.lost = None;
+                    } else {
+                        presence.lost.get_or_insert_with(Instant::now);
+                    }
+                }
                 let over = |p: &Presence| p.lost.is_some_and(|lost| lost.elapsed() >= GRACE);
                 presence.extract_if(|_, p| over(p)).collect()
             };

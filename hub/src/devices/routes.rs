@@ -108,7 +108,8 @@ async fn remove(
     _: Operator,
     Path(id): Path<DeviceId>,
 ) -> Result<Json<Value>, Refusal> {
-    let done = devices.remove(&id).await?;
+    let device = id.clone();
+    let done = api::to_the_end(async move { devices.remove(&device).await }).await?;
     Ok(Json(json!({
         "status": "success",
         "message": format!("Device {id} removed"),
@@ -121,7 +122,9 @@ async fn revoke(
     _: Operator,
     Path(node): Path<NodeName>,
 ) -> Result<Json<Value>, Refusal> {
-    let (tokens, member) = devices.revoke_node(&node).await?;
+    let name = node.clone();
+    let revoked = api::to_the_end(async move { devices.revoke_node(&name).await });
+    let (tokens, member) = revoked.await?;
     Ok(Json(json!({
         "status": "success",
         "message": format!("Token revoked for {node}"),

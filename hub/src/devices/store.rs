@@ -3,7 +3,7 @@
 use cloudcore_protocol::{DeviceId, Heartbeat, Hello, NodeName, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::{FromRow, SqlitePool};
+use sqlx::{FromRow, SqliteExecutor, SqlitePool};
 
 use super::Member;
 use crate::{
@@ -218,7 +218,10 @@ pub(super) async fn revoked_certificates(db: &SqlitePool) -> Result<Vec<Fingerpr
     .await?)
 }
 
-pub(super) async fn member(db: &SqlitePool, fingerprint: &str) -> Result<Option<Member>> {
+pub(super) async fn member(
+    db: impl SqliteExecutor<'_>,
+    fingerprint: &str,
+) -> Result<Option<Member>> {
     let row: Option<(String, String)> = sqlx::query_as(
         "SELECT d.device_id, d.node_name FROM certificates c \
          JOIN devices d ON d.device_id = c.device_id AND d.node_name = c.node_name \

@@ -54,7 +54,7 @@ pub trait Peers: Send + Sync + 'static {
     /// A node with a certificate (hex SHA-256 of its DER) wants to speak.
     fn admit(
         &self,
-        fingerprint: String,
+        fingerprint: &str,
         hello: &Hello,
     ) -> impl Future<Output = Result<Admission, Goodbye>> + Send;
     /// A session has begun; its device can be sent to.

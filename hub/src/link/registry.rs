@@ -23,6 +23,8 @@ pub struct Session {
     pub node_name: NodeName,
     /// Grows with each session of this hub, and over its restarts.
     pub generation: u64,
+    /// SHA-256 of the certificate it came with, hex.
+    pub fingerprint: String,
     /// The agent's outbox, which gives its sequence numbers meaning.
     pub outbox_id: u64,
     pub(super) queue: mpsc::Sender<Frame>,

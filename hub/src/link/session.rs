@@ -24,8 +24,10 @@ use crate::keys;
 /// What this hub can do beyond the protocol's version.
 const CAPABILITIES: [&str; 2] = ["blobs", "renew"];
 
-/// A whole blob.
+/// A whole blob, with its wait for a slot.
 const BLOB: Duration = Duration::from_secs(120);
+/// Its header.
+const BLOB_HEADER: Duration = Duration::from_secs(10);
 
 /// Serves a join: one request, one reply.
 pub(super) async fn join<P: Peers>(
@@ -79,7 +81,7 @@ pub(super) async fn hello<P: Peers>(
     let (mut reader, mut writer) = (FrameReader::new(recv), FrameWriter::new(send));
     let admitted = match reader.next().await.map_err(|e| e.to_string())? {
         Some(Frame::Hello(hello)) => match negotiate(hello.min_version, hello.max_version) {
-            Some(version) => peers.admit(fingerprint, &hello).await.map(|a| (a, hello, version)),
+            Some(version) => peers.admit(&fingerprint, &hello).await.map(|a| (a, hello, version)),
             None => Err(Goodbye {
                 reason: GoodbyeReason::Version,
                 message: format!("this hub speaks up to version {PROTOCOL_MAX}"),
@@ -104,6 +106,7 @@ pub(super) async fn hello<P: Peers>(
         device_id: admission.device_id,
         node_name: admission.node_name,
         generation: registry.next_generation(),
+        fingerprint,
         outbox_id: hello.outbox_id,
         queue: queue_in,
         end: end_in,
@@ -149,6 +152,7 @@ impl Live {
         tracing::info!(%device_id, generation, from = %connection.remote_address(), "session began");
         peers.began(&session, &hello).await;
         let mut blobs = JoinSet::new();
+        let own_slot = Arc::new(Semaphore::new(1));
         let reading = async {
             loop {
                 match reader.next().await {
@@ -189,11 +193,9 @@ impl Live {
                 };
                 let Ok((send, recv)) = accepted else { break };
                 let (peers, session) = (Arc::clone(&peers), Arc::clone(&session));
-                let slots = Arc::clone(&blob_slots);
+                let slots = [Arc::clone(&own_slot), Arc::clone(&blob_slots)];
                 blobs.spawn(async move {
-                    // Its bytes wait at the agent: the stream's window is small.
-                    let Ok(_slot) = slots.acquire().await else { return };
-                    if timeout(BLOB, blob(&*peers, &session, send, recv)).await.is_err() {
+                    if timeout(BLOB, blob(&*peers, &session, slots, send, recv)).await.is_err() {
                         tracing::info!(device_id = %session.device_id, "a blob took too long");
                     }
                 });
@@ -242,16 +244,24 @@ impl Live {
 async fn blob<P: Peers>(
     peers: &P,
     session: &Arc<Session>,
+    slots: [Arc<Semaphore>; 2],
     send: quinn::SendStream,
     recv: quinn::RecvStream,
 ) {
     let mut reader = FrameReader::new(recv);
     let device_id = &session.device_id;
-    let header = match reader.next().await {
+    let Ok(first) = timeout(BLOB_HEADER, reader.next()).await else {
+        return tracing::info!(%device_id, "a stream stayed silent");
+    };
+    let header = match first {
         Ok(Some(Frame::BlobHeader(header))) => header,
         Ok(_) => return tracing::info!(%device_id, "a stream began with something else"),
         Err(e) => return tracing::info!(%device_id, "a blob broke off: {e}"),
     };
+    // Its bytes wait at the agent: the stream's window is small. One device has one of the slots
+    // at most, so that a slow uplink holds up nobody else.
+    let [own, all] = &slots;
+    let (Ok(_own), Ok(_slot)) = (own.acquire().await, all.acquire().await) else { return };
     let reply = match peers.blob_limit(&header) {
         Err(refusal) => Some(refusal),
         Ok(size) => match reader.rest(size).await {

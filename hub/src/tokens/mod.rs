@@ -240,16 +240,15 @@ impl Tokens {
         Ok((count, tokens, next))
     }
 
-    /// Withdraws all tokens of a node that still let it in, as part of a larger change; how many
-    /// there were.
+    /// Withdraws all tokens of a node, as part of a larger change; how many there were. Used ones
+    /// too: the key that used one may repeat it.
     ///
     /// # Errors
     /// The database's.
     pub async fn revoke_in(&self, tx: &mut Write, node_name: &str) -> Result<u64> {
         let now = Timestamp::now().micros();
         let done = sqlx::query(
-            "UPDATE tokens SET revoked_at = $2 WHERE node_name = $1 AND revoked_at IS NULL \
-             AND expires_at > $2 AND (NOT used OR reusable)",
+            "UPDATE tokens SET revoked_at = $2 WHERE node_name = $1 AND revoked_at IS NULL",
         )
         .bind(node_name)
         .bind(now)
@@ -322,9 +321,20 @@ mod tests {
             redeemed.map_err(|refusal| refusal.0)
         };
         assert_eq!(redeem(&over).await, Err(JoinRefusal::Expired));
-        assert_eq!(redeem(&good).await, Ok(None));
         let (_, listed, _) = tokens.list(Page::default(), None).await.unwrap();
         let status: Vec<_> = listed.iter().map(|token| token.status).collect();
         assert_eq!(status, [TokenStatus::Active, TokenStatus::Expired]);
+
+        // The key that used a token may repeat it, until it is revoked.
+        for key in ["key", "key"] {
+            let mut tx = db.write().await.unwrap();
+            let redeemed = tokens.redeem(&mut tx, good.expose_jwt(), &node, key).await.unwrap();
+            assert!(redeemed.is_ok());
+            tx.commit().await.unwrap();
+        }
+        let mut tx = db.write().await.unwrap();
+        assert_eq!(tokens.revoke_in(&mut tx, node.as_str()).await.unwrap(), 2);
+        tx.commit().await.unwrap();
+        assert_eq!(redeem(&good).await, Err(JoinRefusal::Revoked));
     }
 }
