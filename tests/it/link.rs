@@ -69,6 +69,33 @@ async fn a_thousand_detections_made_offline_arrive_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_reports_nonsense_holds_up_nobody() {
+    let world = World::start().await;
+    let other = world.agent("edge-2", &[]).await;
+    let agent = world.agent("edge-1", &[]).await;
+    agent.kill().await;
+    let outbox = Outbox::open(&world.node_dir("edge-1")).unwrap();
+    for id in [1, u64::MAX] {
+        let EventBody::Detection(mut seen) = detection(id) else { unreachable!() };
+        seen.confidence = f32::NAN;
+        seen.latency_micros = u64::MAX;
+        seen.captured_at = Timestamp::from_micros(i64::MIN);
+        seen.bounding_box.x = f32::INFINITY;
+        seen.object = "\0".repeat(1000);
+        outbox.append(EventBody::Detection(seen)).await.unwrap();
+    }
+    outbox.close().await;
+    let agent = world.run_agent("edge-1").await;
+    eventually("both to arrive", async || (total(&world, "edge-1").await == 2).then_some(())).await;
+    for device in ["edge-1", "edge-2"] {
+        let status = world.run(device, "get_status", json!({})).await;
+        assert_eq!(status["status"], "completed");
+    }
+    assert_eq!(world.get("/api/kubeedge/metrics").await["summary"]["total_detections_today"], 2);
+    drop((agent, other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_the_camera_sees_reaches_the_watchers() {
     let world = World::start().await;
     let camera = format!("file://{}?fps=2", cached("photos").display());
