@@ -55,7 +55,7 @@ impl Hub {
     pub async fn start(config: Config) -> Result<Self> {
         prepare(&config.data_dir)?;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
-        let pki = Arc::new(Pki::load(&config.data_dir)?);
+        let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
         let db = Db::open(&config.data_dir.join(DATABASE)).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;

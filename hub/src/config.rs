@@ -35,6 +35,9 @@ pub struct Options {
     /// Days that heartbeats, detections, ended commands and pictures are kept [default: 30]
     #[arg(long, env = "CLOUDCORE_RETENTION_DAYS", value_name = "DAYS")]
     pub retention_days: Option<u32>,
+    /// Seconds that a node's certificate lives; nodes renew it at two thirds [default: 2592000]
+    #[arg(long, env = "CLOUDCORE_NODE_CERTIFICATE_LIFE", value_name = "SECONDS")]
+    pub node_certificate_life: Option<u32>,
 }
 
 /// Settings, checked.
@@ -56,6 +59,8 @@ pub struct Config {
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
     pub retention: Duration,
+    /// How long a node's certificate lives.
+    pub node_certificate_life: Duration,
     /// The first admin's password, where the environment names one.
     pub admin_password: Option<secrecy::SecretString>,
 }
@@ -97,6 +102,7 @@ impl Options {
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
+            node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
         }
     }
 
@@ -129,6 +135,13 @@ impl Options {
         if !(1..=3650).contains(&days) {
             return Err(ConfigError::Value("retention-days", "must be 1 to 3650".into()));
         }
+        let life = self.node_certificate_life.unwrap_or(30 * 86_400);
+        if !(20..=366 * 86_400).contains(&life) {
+            return Err(ConfigError::Value(
+                "node-certificate-life",
+                "must be 20 to 31622400 seconds".into(),
+            ));
+        }
         Ok(Config {
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
@@ -138,6 +151,7 @@ impl Options {
             public_monitoring: self.public_monitoring.unwrap_or(false),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
+            node_certificate_life: Duration::from_secs(life.into()),
             admin_password: None,
         })
     }

@@ -157,6 +157,28 @@ async fn removing_a_device_cuts_its_session_and_keeps_it_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_renewed_over_the_live_session() {
+    let mut world = World::start_with(&["--node-certificate-life", "20"]).await;
+    let agent = world.agent("edge-1", &[]).await;
+    let log = world.dir.path().join("edge-1.log");
+    eventually("a new certificate", async || {
+        std::fs::read_to_string(&log).unwrap().contains("the certificate was renewed").then_some(())
+    })
+    .await;
+    // The next connection uses it, and a revocation ends all that the node has.
+    assert_eq!(world.stop_hub().await, Some(0));
+    world.start_hub().await;
+    world.online("edge-1").await;
+    let (status, _) = world.call(Method::DELETE, "/api/kubeedge/device/edge-1", None).await;
+    assert_eq!(status, StatusCode::OK);
+    eventually("the agent to know that it is out", async || {
+        std::fs::read_to_string(&log).unwrap().contains("new join token").then_some(())
+    })
+    .await;
+    assert_eq!(agent.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn revoking_the_token_of_a_member_cuts_it_off() {
     let world = World::start().await;
     let agent = world.agent("edge-1", &[]).await;

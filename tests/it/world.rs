@@ -115,10 +115,17 @@ pub struct World {
     pub quic: String,
     client: Client,
     token: String,
+    /// More arguments of the hub.
+    more: Vec<String>,
 }
 
 impl World {
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With more arguments for the hub.
+    pub async fn start_with(more: &[&str]) -> Self {
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {
@@ -128,6 +135,7 @@ impl World {
             quic: "127.0.0.1:0".into(),
             client: Client::builder().no_proxy().build().expect("an HTTP client"),
             token: String::new(),
+            more: more.iter().map(ToString::to_string).collect(),
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -145,6 +153,7 @@ impl World {
             .arg("--data-dir")
             .arg(self.dir.path().join("hub"))
             .args(["--http", &self.http, "--quic", &self.quic])
+            .args(&self.more)
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
         let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
         self.http = hub.ready["http"].as_str().expect("an address").to_owned();

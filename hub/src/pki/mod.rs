@@ -31,10 +31,8 @@ use crate::{
     keys,
 };
 
-/// How long a node's certificate lives.
-pub const NODE_CERTIFICATE_LIFE: Duration = Duration::from_secs(30 * 86_400);
 const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
-/// Edge clocks run late: what is issued now was valid yesterday.
+/// Edge clocks run late: what is issued now was valid yesterday, or as long ago as it lives.
 const BACKDATE: Duration = Duration::from_secs(86_400);
 
 /// SHA-256 of a certificate's DER, hex.
@@ -43,6 +41,7 @@ pub type Fingerprint = String;
 /// The certificate authority.
 pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
+    node_life: Duration,
     ca_der: CertificateDer<'static>,
     served: Arc<Served>,
     revoked: Arc<RwLock<HashSet<Fingerprint>>>,
@@ -102,11 +101,11 @@ impl NodeRequest {
 }
 
 impl Pki {
-    /// Opens the CA of this data directory, or makes it.
+    /// Opens the CA of this data directory, or makes it; nodes' certificates live for `node_life`.
     ///
     /// # Errors
     /// API-007 when its files can't be read or written, or are not a CA.
-    pub fn load(data_dir: &Path) -> Result<Self> {
+    pub fn load(data_dir: &Path, node_life: Duration) -> Result<Self> {
         let key = keys::read_or_create(&data_dir.join("ca.key"), || {
             Ok(KeyPair::generate().map_err(Error::internal)?.serialize_pem().into_bytes())
         })?;
@@ -122,7 +121,7 @@ impl Pki {
             .into_owned();
         let issuer = Issuer::new(params, key);
         let served = Arc::new(Served(RwLock::new(Arc::new(server_key(&issuer, &ca_der)?))));
-        Ok(Self { issuer, ca_der, served, revoked: Arc::default() })
+        Ok(Self { issuer, node_life, ca_der, served, revoked: Arc::default() })
     }
 
     /// A join token around this JWT, for this CA.
@@ -138,7 +137,7 @@ impl Pki {
     /// # Errors
     /// API-007 when it can't be signed.
     pub fn issue(&self, node: &NodeName, request: &NodeRequest) -> Result<NodeCertificate> {
-        let mut params = leaf_params(node.as_str(), NODE_CERTIFICATE_LIFE)?;
+        let mut params = leaf_params(node.as_str(), self.node_life)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let not_after = Timestamp::from_micros(params.not_after.unix_timestamp() * 1_000_000);
         let certificate =
@@ -210,7 +209,7 @@ fn leaf_params(name: &str, life: Duration) -> Result<CertificateParams> {
     params.distinguished_name.push(DnType::CommonName, name);
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.not_before = OffsetDateTime::now_utc() - BACKDATE;
+    params.not_before = OffsetDateTime::now_utc() - BACKDATE.min(life);
     params.not_after = OffsetDateTime::now_utc() + life;
     Ok(params)
 }

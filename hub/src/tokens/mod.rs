@@ -305,7 +305,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
         let keys = Arc::new(Keys::load(dir.path()).unwrap());
-        let pki = Arc::new(Pki::load(dir.path()).unwrap());
+        let pki = Arc::new(Pki::load(dir.path(), Duration::from_secs(60)).unwrap());
         let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into());
         let node: NodeName = "edge-1".parse().unwrap();
         let issue = async |seconds| {
