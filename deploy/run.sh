@@ -100,7 +100,7 @@ join() {
         return
     fi
     if [ -e "$agent_dir" ]; then
-        say "the agent belongs to another hub or address: it forgets it"
+        say "the agent is no member of this hub at this address: it begins anew"
         "$bin/cloudcore-agent" reset --force --data-dir "$agent_dir" >&2
     fi
     local answer line

@@ -185,5 +185,13 @@ async fn revoking_the_token_of_a_member_cuts_it_off() {
     let (status, body) = world.call(Method::DELETE, "/api/kubeedge/token/edge-1", None).await;
     assert_eq!((status, &body["certificates_revoked"]), (StatusCode::OK, &json!(true)));
     world.offline("edge-1").await;
+    let shown = world.get("/api/kubeedge/device/edge-1").await;
+    assert_eq!(shown["joined"], false);
     drop(agent);
+
+    // It stays known, and joins again with a new token.
+    std::fs::remove_dir_all(world.node_dir("edge-1")).unwrap();
+    let agent = world.agent("edge-1", &[]).await;
+    assert_eq!(world.get("/api/kubeedge/device/edge-1").await["joined"], true);
+    assert_eq!(agent.stop().await, Some(0));
 }

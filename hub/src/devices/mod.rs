@@ -291,6 +291,7 @@ impl Devices {
         let tokens = self.tokens.revoke_in(&mut tx, node.as_str()).await?;
         let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
         let device = store::by_node(&mut tx, node).await?;
+        store::set_not_joined(&mut tx, node).await?;
         tx.commit().await?;
         let member = !certificates.is_empty();
         self.pki.revoke(certificates);

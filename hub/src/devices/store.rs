@@ -173,6 +173,14 @@ pub(super) async fn set_joined(tx: &mut Write, id: &DeviceId, agent_version: &st
     Ok(())
 }
 
+pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {
+    sqlx::query("UPDATE devices SET joined_at = NULL WHERE node_name = $1")
+        .bind(node.as_str())
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn insert_certificate(
     tx: &mut Write,
     id: &DeviceId,
