@@ -20,6 +20,9 @@ pub struct Options {
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
+    /// Where MQTT clients will connect; this build has no broker, says so, and binds nothing
+    #[arg(long, env = "CLOUDCORE_MQTT", value_name = "ADDRESS")]
+    pub mqtt: Option<SocketAddr>,
     /// HOST:PORT that agents use to reach the QUIC port [default: as bound]
     #[arg(long, env = "CLOUDCORE_ADVERTISE_ADDRESS", value_name = "HOST:PORT")]
     pub advertise_address: Option<String>,
@@ -97,6 +100,7 @@ impl Options {
             data_dir: self.data_dir.or(under.data_dir),
             http: self.http.or(under.http),
             quic: self.quic.or(under.quic),
+            mqtt: self.mqtt.or(under.mqtt),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),

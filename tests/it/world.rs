@@ -152,7 +152,7 @@ impl World {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.dir.path().join("hub"))
-            .args(["--http", &self.http, "--quic", &self.quic])
+            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
             .args(&self.more)
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
         let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
