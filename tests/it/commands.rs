@@ -39,6 +39,13 @@ fn camera() -> String {
     format!("file://{}", cached("photos/astronaut.png").display())
 }
 
+/// A camera that gives nothing: nobody ever writes into this pipe.
+fn stuck_camera(world: &World) -> String {
+    let pipe = world.dir.path().join("never.png");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    format!("file://{}", pipe.display())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn capture_image_gives_a_picture_as_asked() {
     let world = World::start().await;
@@ -183,14 +190,7 @@ async fn a_command_waits_for_a_device_that_is_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_waits_for_another() {
     let world = World::start().await;
-    let token = world.join_token("edge-1").await;
-    // A camera that gives nothing: nobody ever writes into this pipe.
-    let pipe = world.dir.path().join("never.png");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let camera = format!("file://{}", pipe.display());
-    world.join("edge-1", &token, &["--camera", &camera]).await.unwrap();
-    let agent = world.run_agent("edge-1").await;
-    world.online("edge-1").await;
+    let agent = world.agent("edge-1", &["--camera", &stuck_camera(&world)]).await;
 
     let stuck = world.send("edge-1", json!({ "command": "capture_image", "timeout": 55 })).await;
     eventually("the capture to run", async || {
@@ -211,13 +211,7 @@ async fn no_command_waits_for_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_that_takes_too_long_times_out() {
     let world = World::start().await;
-    let token = world.join_token("edge-1").await;
-    let pipe = world.dir.path().join("never.png");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    let camera = format!("file://{}", pipe.display());
-    world.join("edge-1", &token, &["--camera", &camera]).await.unwrap();
-    let agent = world.run_agent("edge-1").await;
-    world.online("edge-1").await;
+    let agent = world.agent("edge-1", &["--camera", &stuck_camera(&world)]).await;
     let id = world.send("edge-1", json!({ "command": "capture_image", "timeout": 2 })).await;
     let ended = world.ended(&id).await;
     assert_eq!(ended["status"], "timed_out", "{ended}");
