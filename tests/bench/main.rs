@@ -9,6 +9,9 @@
 )]
 
 mod echo;
+#[path = "../it/postgres.rs"]
+#[allow(dead_code, reason = "the stories use more of it")]
+mod postgres;
 #[path = "../it/world.rs"]
 #[allow(dead_code, reason = "the stories use more of it")]
 mod world;

@@ -14,6 +14,7 @@ mod deploy;
 mod detection;
 mod join;
 mod link;
+mod postgres;
 mod ranks;
 mod relay;
 mod strangers;

@@ -21,10 +21,21 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::postgres;
+
 /// Longest wait for anything; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const PASSWORD: &str = "correct horse";
+
+/// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on either store.
+fn on_postgres() -> bool {
+    match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
+        Err(_) | Ok("sqlite") => false,
+        Ok("postgres") => true,
+        Ok(other) => panic!("CLOUDCORE_TEST_DB is '{other}'; known are sqlite and postgres"),
+    }
+}
 
 /// A program of this build.
 pub fn program(name: &str) -> PathBuf {
@@ -117,6 +128,8 @@ pub struct World {
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
+    /// Where the hub keeps its state, if not in its data directory. Dropped after the hub.
+    database: Option<postgres::Database<'static>>,
 }
 
 impl World {
@@ -128,6 +141,7 @@ impl World {
     pub async fn start_with(more: &[&str]) -> Self {
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
+        let database = on_postgres().then(|| postgres::shared().database());
         let mut world = Self {
             dir,
             hub: None,
@@ -136,6 +150,7 @@ impl World {
             client: Client::builder().no_proxy().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
+            database,
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -145,9 +160,18 @@ impl World {
         world
     }
 
+    /// The hub's program, told where its state is.
+    fn hub_command(&self) -> Command {
+        let mut command = Command::new(program("cloudcore-hub"));
+        if let Some(database) = &self.database {
+            command.env("CLOUDCORE_DATABASE_URL", database.url());
+        }
+        command
+    }
+
     /// Starts the hub, on the ports of its last run where it had one.
     pub async fn start_hub(&mut self) {
-        let mut command = Command::new(program("cloudcore-hub"));
+        let mut command = self.hub_command();
         command
             .arg("serve")
             .arg("--data-dir")
@@ -214,7 +238,8 @@ impl World {
 
     /// Makes a user and takes over its session.
     pub async fn become_user(&mut self, username: &str, role: &str) {
-        let mut child = Command::new(program("cloudcore-hub"))
+        let mut child = self
+            .hub_command()
             .args(["admin", "create-user", "--username", username, "--role", role])
             .arg("--data-dir")
             .arg(self.dir.path().join("hub"))
