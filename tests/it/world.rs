@@ -139,6 +139,8 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        // The first story of the process does it for all.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let database = on_postgres().then(|| postgres::shared().database());
