@@ -4,7 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
@@ -23,6 +25,9 @@ pub struct Options {
     /// Where MQTT clients will connect; this build has no broker, says so, and binds nothing
     #[arg(long, env = "CLOUDCORE_MQTT", value_name = "ADDRESS")]
     pub mqtt: Option<SocketAddr>,
+    /// A PostgreSQL database instead of SQLite in the data directory: postgres://user@host/name
+    #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
     /// HOST:PORT that agents use to reach the QUIC port [default: as bound]
     #[arg(long, env = "CLOUDCORE_ADVERTISE_ADDRESS", value_name = "HOST:PORT")]
     pub advertise_address: Option<String>,
@@ -52,6 +57,8 @@ pub struct Config {
     pub http: SocketAddr,
     /// The agents' listener.
     pub quic: SocketAddr,
+    /// The database; SQLite in the data directory where there is none.
+    pub database: Option<PgConnectOptions>,
     /// What `join_command` names, where it is not the bound address.
     pub advertise: Option<String>,
     /// Base of links to the hub.
@@ -101,6 +108,7 @@ impl Options {
             http: self.http.or(under.http),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
+            database_url: self.database_url.or(under.database_url),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
@@ -150,6 +158,7 @@ impl Options {
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
             quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
+            database: self.database_url.as_ref().map(database).transpose()?,
             advertise: self.advertise_address,
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
@@ -159,4 +168,17 @@ impl Options {
             admin_password: None,
         })
     }
+}
+
+/// A database's URL, parsed. Nothing of it is in an error: it holds a password.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn database(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
+    let bad = |why: &str| ConfigError::Value("database-url", why.into());
+    let url = url.expose_secret();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(bad("must be postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
+    }
+    url.parse().map_err(|_| bad("is no URL of a PostgreSQL database"))
 }

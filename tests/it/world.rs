@@ -139,7 +139,7 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
-        // The first story of the process does it for all.
+        // The first test of this process sets the provider; the others find it set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");

@@ -28,7 +28,7 @@ pub use routes::routes;
 
 use self::attempts::Attempts;
 use crate::{
-    db::{Db, is_conflict},
+    db::{self, Db, is_conflict},
     error::{Code, Error, Result},
     keys::{self, JwtError, Keys},
 };
@@ -132,8 +132,7 @@ impl Auth {
         &self,
         password: Option<&SecretString>,
     ) -> Result<Option<SecretString>> {
-        let users: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(self.db.read()).await?;
+        let users: i64 = db::sql("SELECT count(*) FROM users").value(&self.db).await?;
         if users > 0 {
             return Ok(None);
         }
@@ -161,7 +160,7 @@ impl Auth {
         }
         let hashed = self.hash_new(password).await?;
         let mut tx = self.db.write().await?;
-        let id: i64 = sqlx::query_scalar(
+        let id: i64 = db::sql(
             "INSERT INTO users (username, password_hash, role, created_at) \
              VALUES ($1, $2, $3, $4) RETURNING id",
         )
@@ -169,7 +168,7 @@ impl Auth {
         .bind(hashed)
         .bind(role.as_str())
         .bind(Timestamp::now().micros())
-        .fetch_one(&mut *tx)
+        .value(&mut tx)
         .await
         .map_err(|e| match is_conflict(&e) {
             true => Error::new(Code::Exists, format!("user '{username}' exists")),
@@ -186,15 +185,15 @@ impl Auth {
     pub async fn set_password(&self, username: &str, password: &str) -> Result<()> {
         let hashed = self.hash_new(password).await?;
         let mut tx = self.db.write().await?;
-        let done = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1")
+        let done = db::sql("UPDATE users SET password_hash = $2 WHERE username = $1")
             .bind(username)
             .bind(hashed)
-            .execute(&mut *tx)
+            .run(&mut tx)
             .await?;
-        if done.rows_affected() == 0 {
+        if done == 0 {
             return Err(Error::not_found("user", username));
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     async fn hash_new(&self, password: &str) -> Result<String> {
@@ -227,9 +226,9 @@ impl Auth {
             return Err(wrong());
         }
         let row: Option<(i64, String, String)> =
-            sqlx::query_as("SELECT id, password_hash, role FROM users WHERE username = $1")
+            db::sql("SELECT id, password_hash, role FROM users WHERE username = $1")
                 .bind(username)
-                .fetch_optional(self.db.read())
+                .optional(&self.db)
                 .await?;
         let stored = row.as_ref().map(|(_, hash, _)| hash.clone()).or_else(|| NOBODY.clone());
         let given = password.clone();

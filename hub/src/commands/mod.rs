@@ -172,7 +172,7 @@ impl Commands {
             for id in ids {
                 apply(&mut tx, id, None, Event::Deliver, &Ending::default()).await?;
             }
-            Ok::<_, Error>(tx.commit().await?)
+            tx.commit().await
         };
         if let Err(error) = noted.await {
             tracing::warn!(?ids, ?error, "can't note that commands were sent");
@@ -184,7 +184,7 @@ impl Commands {
     /// # Errors
     /// The database's.
     pub async fn resume(&self, session: &Session) -> Result<()> {
-        let open = store::open_of(self.db.read(), &session.device_id).await?;
+        let open = store::open_of(&self.db, &session.device_id).await?;
         let now = Timestamp::now();
         let mut delivered = Vec::new();
         for row in open {
@@ -214,7 +214,7 @@ impl Commands {
     /// # Errors
     /// API-004.
     pub async fn get(&self, id: &CommandId) -> Result<store::Row> {
-        store::get(self.db.read(), id).await?.ok_or_else(|| Error::not_found("command", id))
+        store::get(&self.db, id).await?.ok_or_else(|| Error::not_found("command", id))
     }
 
     /// Ends commands whose time is over, until `shutdown`.
@@ -258,7 +258,7 @@ impl Commands {
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.db.write().await?;
         store::forget(&mut tx, before).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Tells the watchers of what was committed.
@@ -343,7 +343,7 @@ pub async fn apply(
     event: Event,
     ending: &Ending,
 ) -> Result<Option<Change>> {
-    let Some(row) = store::get(&mut **tx, id).await? else { return Ok(None) };
+    let Some(row) = store::get(&mut *tx, id).await? else { return Ok(None) };
     if said_by.is_some_and(|device| device.as_str() != row.device_id) {
         tracing::warn!(?said_by, command_id = %id, "a device spoke of another's command");
         return Ok(None);

@@ -173,7 +173,7 @@ impl Devices {
         let node = &session.node_name;
         let certificate = self.pki.issue(node, &NodeRequest::parse(csr, node)?)?;
         let mut tx = self.db.write().await?;
-        if store::member(&mut *tx, &session.fingerprint).await?.is_none() {
+        if store::member(&mut tx, &session.fingerprint).await?.is_none() {
             return Err(Error::new(Code::Forbidden, "the device is no member"));
         }
         store::insert_certificate(&mut tx, &session.device_id, node, &certificate).await?;
