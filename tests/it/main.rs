@@ -10,6 +10,7 @@
 
 mod api;
 mod commands;
+mod contract;
 mod deploy;
 mod detection;
 mod join;

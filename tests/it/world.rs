@@ -163,7 +163,7 @@ impl World {
     }
 
     /// The hub's program, told where its state is.
-    fn hub_command(&self) -> Command {
+    pub fn hub_command(&self) -> Command {
         let mut command = Command::new(program("cloudcore-hub"));
         if let Some(database) = &self.database {
             command.env("CLOUDCORE_DATABASE_URL", database.url());
