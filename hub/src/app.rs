@@ -23,6 +23,7 @@ use crate::{
     live::{self, Bus},
     metrics::{self, Metrics},
     pki::Pki,
+    settings::{self, Settings},
     tokens::{self, Tokens},
 };
 
@@ -61,6 +62,17 @@ impl Hub {
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
+        let settings = Arc::new(
+            Settings::load(
+                db.clone(),
+                settings::Live {
+                    max_devices: config.max_devices,
+                    rate_limit: config.rate_limit,
+                    ..settings::Live::default()
+                },
+            )
+            .await?,
+        );
         let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
             cause: Some(e.into()),
             ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
@@ -75,15 +87,20 @@ impl Hub {
 
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
-        let tokens =
-            Arc::new(Tokens::new(db.clone(), Arc::clone(&keys), Arc::clone(&pki), advertised));
+        let tokens = Arc::new(Tokens::new(
+            db.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&pki),
+            advertised,
+            Arc::clone(&settings),
+        ));
         let devices = Arc::new(Devices::new(
             db.clone(),
             Arc::clone(&tokens),
             Arc::clone(&pki),
             Arc::clone(&registry),
             Arc::clone(&bus),
-            config.max_devices,
+            Arc::clone(&settings),
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone()));
@@ -93,6 +110,7 @@ impl Hub {
             registry,
             Arc::clone(&blobs),
             Arc::clone(&bus),
+            Arc::clone(&settings),
         ));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
@@ -111,15 +129,15 @@ impl Hub {
         let router = http::router(
             front,
             [
-                health::routes(db.clone()),
-                auth::routes(auth),
-                tokens::routes(tokens),
-                devices::routes(Arc::clone(&devices)),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)),
-                commands::routes(Arc::clone(&commands)),
-                blobs::routes(Arc::clone(&blobs)),
-                live::routes(Arc::clone(&bus), shutdown.clone()),
-                metrics::routes(metrics),
+                health::routes(db.clone()).into(),
+                auth::routes(auth).into(),
+                tokens::routes(tokens).into(),
+                devices::routes(Arc::clone(&devices)).into(),
+                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
+                commands::routes(Arc::clone(&commands)).into(),
+                blobs::routes(Arc::clone(&blobs)).into(),
+                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                metrics::routes(metrics).into(),
             ],
         );
 

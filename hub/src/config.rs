@@ -37,6 +37,9 @@ pub struct Options {
     /// Let anybody watch the event stream and the status of a command, as the contract shows
     #[arg(long, env = "CLOUDCORE_PUBLIC_MONITORING", num_args = 0..=1, default_missing_value = "true")]
     pub public_monitoring: Option<bool>,
+    /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]
+    #[arg(long, env = "CLOUDCORE_RATE_LIMIT", value_name = "N")]
+    pub rate_limit: Option<u32>,
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
@@ -65,6 +68,8 @@ pub struct Config {
     pub public_url: Option<Url>,
     /// Whether the event stream and command status want no token.
     pub public_monitoring: bool,
+    /// Requests a minute for each caller.
+    pub rate_limit: u32,
     /// Most members.
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
@@ -112,6 +117,7 @@ impl Options {
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
+            rate_limit: self.rate_limit.or(under.rate_limit),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
@@ -162,6 +168,7 @@ impl Options {
             advertise: self.advertise_address,
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
+            rate_limit: self.rate_limit.unwrap_or(100),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),

@@ -1,8 +1,8 @@
 -- Who may call, what was done, and what the front remembers.
 
 ALTER TABLE users ADD COLUMN disabled BOOLEAN NOT NULL DEFAULT FALSE;
--- Sessions that were opened before this moment have ended.
-ALTER TABLE users ADD COLUMN sessions_from BIGINT NOT NULL DEFAULT 0;
+-- Grows when the user's sessions end: a session holds while it has this number.
+ALTER TABLE users ADD COLUMN session_epoch BIGINT NOT NULL DEFAULT 0;
 
 CREATE TABLE api_keys (
     id           INTEGER PRIMARY KEY,
@@ -56,3 +56,8 @@ CREATE TABLE idempotency_keys (
     PRIMARY KEY (caller, key)
 );
 CREATE INDEX idempotency_keys_created ON idempotency_keys (created_at);
+
+CREATE TRIGGER audit_log_update BEFORE UPDATE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;
+CREATE TRIGGER audit_log_delete BEFORE DELETE ON audit_log
+BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END;

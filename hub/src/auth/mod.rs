@@ -23,7 +23,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-pub use extract::{Identity, Operator, PublicMonitoring, Viewer, Watcher};
+pub use extract::{Admin, Identity, Operator, PublicMonitoring, Viewer, Watcher};
 pub use routes::routes;
 
 use self::attempts::Attempts;
@@ -34,7 +34,19 @@ use crate::{
 };
 
 /// What somebody may do; each may all that the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads.
@@ -71,7 +83,7 @@ impl std::str::FromStr for Role {
 }
 
 /// A user, as the API shows one.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct User {
     /// Number of the user.
     pub id: i64,
@@ -79,6 +91,41 @@ pub struct User {
     pub username: String,
     /// What the user may do.
     pub role: Role,
+}
+
+/// Who calls: a user with a session, or a program with an API key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// A user.
+    User(User),
+    /// An API key.
+    Key {
+        /// Its id (`key_…`), which is no secret.
+        key_id: String,
+        /// What it may do.
+        role: Role,
+    },
+}
+
+impl Caller {
+    /// What it may do.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::User(user) => user.role,
+            Self::Key { role, .. } => *role,
+        }
+    }
+
+    /// Its name, as the audit log has it: a user's, or a key's id.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User(user) => &user.username,
+            Self::Key { key_id, .. } => key_id,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -125,7 +125,7 @@ impl Blobs {
     /// Whether a link's parts are what [`Self::link`] made, in time.
     #[must_use]
     pub fn link_holds(&self, device: &DeviceId, hash: &str, expires: i64, signature: &str) -> bool {
-        let Some(signature) = unhex(signature) else { return false };
+        let Some(signature) = keys::unhex(signature) else { return false };
         let text = signed(device.as_str(), hash, expires);
         hmac::verify(&self.keys.links, &text, &signature).is_ok()
             && expires > Timestamp::now().seconds()
@@ -172,11 +172,4 @@ impl Blobs {
 
 fn signed(device_id: &str, hash: &str, expires: i64) -> Vec<u8> {
     format!("image\n{device_id}\n{hash}\n{expires}").into_bytes()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }

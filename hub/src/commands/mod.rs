@@ -29,6 +29,7 @@ use crate::{
     error::{Code, Error, Result},
     link::{Registry, Session},
     live::Bus,
+    settings::Settings,
 };
 
 /// How long after a sent command's end the hub still waits for the device's own word on it.
@@ -45,6 +46,7 @@ pub struct Commands {
     registry: Arc<Registry>,
     blobs: Arc<Blobs>,
     bus: Arc<Bus>,
+    settings: Arc<Settings>,
     /// A command with a deadline was accepted.
     accepted: Notify,
 }
@@ -92,16 +94,19 @@ impl Commands {
         registry: Arc<Registry>,
         blobs: Arc<Blobs>,
         bus: Arc<Bus>,
+        settings: Arc<Settings>,
     ) -> Self {
-        Self { db, devices, registry, blobs, bus, accepted: Notify::new() }
+        Self { db, devices, registry, blobs, bus, settings, accepted: Notify::new() }
     }
 
     /// Accepts a command and hands it to its device if that has a session.
     ///
     /// # Errors
     /// API-001 for bad parameters, API-004 for an unknown device, API-008 for one that is away
-    /// when the command may not wait, API-009 when too many wait already.
+    /// when the command may not wait, API-009 when too many wait already,
+    /// or during maintenance.
     pub async fn send(&self, new: &NewCommand) -> Result<Accepted> {
+        self.settings.check_open()?;
         let parameters = match Task::parse(&new.name, &new.parameters) {
             // A newer agent may know it; an older one says that it does not.
             Ok(_) | Err(CommandError::Unknown(_)) => new.parameters.to_string(),

@@ -28,6 +28,7 @@ use crate::{
     link::Registry,
     live::Bus,
     pki::Pki,
+    settings::Settings,
     tokens::Tokens,
 };
 
@@ -41,7 +42,7 @@ pub struct Devices {
     pki: Arc<Pki>,
     registry: Arc<Registry>,
     bus: Arc<Bus>,
-    max_devices: u32,
+    settings: Arc<Settings>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
 }
 
@@ -71,9 +72,9 @@ impl Devices {
         pki: Arc<Pki>,
         registry: Arc<Registry>,
         bus: Arc<Bus>,
-        max_devices: u32,
+        settings: Arc<Settings>,
     ) -> Self {
-        Self { db, tokens, pki, registry, bus, max_devices, presence: Mutex::default() }
+        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default() }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {

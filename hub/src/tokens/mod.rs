@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     keys::{self, JwtError, Keys},
     pki::Pki,
+    settings::Settings,
 };
 
 /// A token that was just made: the only time it is seen.
@@ -95,13 +96,20 @@ pub struct Tokens {
     pki: Arc<Pki>,
     /// `HOST:PORT` that the join command names.
     advertised: String,
+    settings: Arc<Settings>,
 }
 
 impl Tokens {
     /// Over this database; `advertised` is where nodes reach the hub.
     #[must_use]
-    pub fn new(db: Db, keys: Arc<Keys>, pki: Arc<Pki>, advertised: String) -> Self {
-        Self { db, keys, pki, advertised }
+    pub fn new(
+        db: Db,
+        keys: Arc<Keys>,
+        pki: Arc<Pki>,
+        advertised: String,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self { db, keys, pki, advertised, settings }
     }
 
     /// Where nodes reach the hub, `HOST:PORT`.
@@ -110,11 +118,18 @@ impl Tokens {
         &self.advertised
     }
 
+    /// Life of a token where nothing else is asked for.
+    #[must_use]
+    pub fn default_life(&self) -> Duration {
+        Duration::from_secs(u64::from(self.settings.live().token_expiry) * 3600)
+    }
+
     /// Makes a token.
     ///
     /// # Errors
     /// The database's.
     pub async fn issue(&self, new: &NewToken) -> Result<Issued> {
+        self.settings.check_open()?;
         let mut tx = self.db.write().await?;
         let issued = self.issue_in(&mut tx, new).await?;
         tx.commit().await?;
@@ -315,7 +330,8 @@ mod tests {
         let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
         let keys = Arc::new(Keys::load(dir.path()).unwrap());
         let pki = Arc::new(Pki::load(dir.path(), Duration::from_secs(60)).unwrap());
-        let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into());
+        let settings = Settings::load(db.clone(), crate::settings::Live::default()).await.unwrap();
+        let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into(), Arc::new(settings));
         let node: NodeName = "edge-1".parse().unwrap();
         let issue = async |seconds| {
             let life = Duration::from_secs(seconds);
