@@ -11,7 +11,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        OnceLock,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicU32, Ordering},
     },
     time::{Duration, Instant},
@@ -51,25 +51,26 @@ rm -rf "$dir"
 
 /// A server.
 pub struct Server {
-    overseer: Child,
+    overseer: Mutex<Child>,
     dir: PathBuf,
     port: u16,
 }
 
 /// The run's server, started when the first test wants it.
-pub fn shared() -> &'static Server {
-    static SERVER: OnceLock<Server> = OnceLock::new();
+pub fn shared() -> Arc<Server> {
+    static SERVER: OnceLock<Arc<Server>> = OnceLock::new();
     // The whole run is thrown away when the machine goes down: nothing waits for the disk.
-    SERVER.get_or_init(|| Server::start("-c fsync=off -c full_page_writes=off"))
+    let start = || Server::start("-c fsync=off -c full_page_writes=off");
+    Arc::clone(SERVER.get_or_init(start))
 }
 
 impl Server {
     /// One that keeps what it has promised, for who means to kill it.
-    pub fn durable() -> Self {
+    pub fn durable() -> Arc<Self> {
         Self::start("")
     }
 
-    fn start(options: &str) -> Self {
+    fn start(options: &str) -> Arc<Self> {
         let port = free_port();
         let mut command = match nix::unistd::geteuid().is_root() {
             true => {
@@ -99,13 +100,14 @@ impl Server {
             dir.push(byte[0]);
         }
         let dir = PathBuf::from(String::from_utf8(dir).expect("a path"));
-        let mut server = Self { overseer, dir, port };
+        let server = Self { overseer: Mutex::new(overseer), dir, port };
         server.order("start");
-        server
+        Arc::new(server)
     }
 
-    fn order(&mut self, order: &str) {
-        let stdin = self.overseer.stdin.as_mut().expect("it is piped");
+    fn order(&self, order: &str) {
+        let mut overseer = self.overseer.lock().expect("nobody panics with it");
+        let stdin = overseer.stdin.as_mut().expect("it is piped");
         writeln!(stdin, "{order}").expect("the overseer lives as long as the run");
         if order == "start" {
             self.wait_ready();
@@ -113,7 +115,7 @@ impl Server {
     }
 
     /// `kill -9` of the server's first process; its others follow by themselves.
-    pub fn kill(&mut self) {
+    pub fn kill(&self) {
         self.order("kill");
         let end = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
@@ -123,7 +125,7 @@ impl Server {
     }
 
     /// Starts it again, on the same port and data.
-    pub fn restart(&mut self) {
+    pub fn restart(&self) {
         self.order("start");
     }
 
@@ -136,12 +138,15 @@ impl Server {
         }
     }
 
-    /// Runs a statement in the server's own database; what psql printed.
-    pub fn sql(&self, statement: &str) -> Result<String, String> {
+    fn sql(&self, statement: &str) -> Result<String, String> {
+        self.sql_in("postgres", statement)
+    }
+
+    fn sql_in(&self, database: &str, statement: &str) -> Result<String, String> {
         let output = Command::new(binaries().join("psql"))
             .args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--command"])
             .arg(statement)
-            .arg(self.url("postgres"))
+            .arg(self.url(database))
             .stdin(Stdio::null())
             .output()
             .expect("psql starts");
@@ -154,35 +159,41 @@ impl Server {
     }
 
     /// A new and empty database.
-    pub fn database(&self) -> Database<'_> {
+    pub fn database(self: &Arc<Self>) -> Database {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("story_{}", COUNT.fetch_add(1, Ordering::Relaxed));
         self.sql(&format!("create database {name}")).expect("a database");
-        Database { server: self, name }
+        Database { server: Arc::clone(self), name }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        drop(self.overseer.stdin.take());
-        let _ = self.overseer.wait();
+        let overseer = self.overseer.get_mut().expect("nobody panics with it");
+        drop(overseer.stdin.take());
+        let _ = overseer.wait();
     }
 }
 
 /// A database of one test, dropped with it.
-pub struct Database<'a> {
-    server: &'a Server,
+pub struct Database {
+    server: Arc<Server>,
     name: String,
 }
 
-impl Database<'_> {
+impl Database {
+    /// What a statement gives, as psql prints it.
+    pub fn sql(&self, statement: &str) -> Result<String, String> {
+        self.server.sql_in(&self.name, statement)
+    }
+
     /// For `--database-url`.
     pub fn url(&self) -> String {
         self.server.url(&self.name)
     }
 }
 
-impl Drop for Database<'_> {
+impl Drop for Database {
     fn drop(&mut self) {
         let _ = self.server.sql(&format!("drop database {} with (force)", self.name));
     }
@@ -221,16 +232,17 @@ fn free_port() -> u16 {
 #[cfg(test)]
 #[test]
 fn the_server_serves_dies_and_comes_back() {
-    let mut server = Server::durable();
-    let url = server.database().url();
-    assert!(url.starts_with("postgres://"), "{url}");
-    server.sql("create table kept (n int)").unwrap();
-    server.sql("insert into kept values (7)").unwrap();
-    server.kill();
-    assert!(server.sql("select 1").is_err());
-    server.restart();
-    assert_eq!(server.sql("select n from kept").unwrap().trim(), "7");
+    let server = Server::durable();
     let dir = server.dir.clone();
+    let database = server.database();
+    database.sql("create table kept (n int)").unwrap();
+    database.sql("insert into kept values (7)").unwrap();
+    server.kill();
+    assert!(database.sql("select 1").is_err());
+    server.restart();
+    assert_eq!(database.sql("select n from kept").unwrap().trim(), "7");
+    drop(database);
+    assert_eq!(server.sql("select 1 from pg_database where datname like 'story%'").unwrap(), "");
     drop(server);
     assert!(!dir.exists());
 }

@@ -21,19 +21,35 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::postgres;
+use crate::{
+    postgres::{self, Database},
+    volume::Volume,
+};
 
 /// Longest wait for anything; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const PASSWORD: &str = "correct horse";
 
-/// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on either store.
-fn on_postgres() -> bool {
-    match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
-        Err(_) | Ok("sqlite") => false,
-        Ok("postgres") => true,
-        Ok(other) => panic!("CLOUDCORE_TEST_DB is '{other}'; known are sqlite and postgres"),
+/// Where a hub keeps its state.
+pub enum Store {
+    /// In its data directory.
+    Sqlite,
+    /// In this database; dropped after the hub.
+    Postgres(Database),
+    /// In its data directory, which is this small disk.
+    Volume(Volume),
+}
+
+impl Store {
+    /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
+    /// PostgreSQL.
+    fn of_this_run() -> Self {
+        match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
+            Err(_) | Ok("sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres(postgres::shared().database()),
+            Ok(other) => panic!("CLOUDCORE_TEST_DB is '{other}'; known are sqlite and postgres"),
+        }
     }
 }
 
@@ -128,8 +144,7 @@ pub struct World {
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
-    /// Where the hub keeps its state, if not in its data directory. Dropped after the hub.
-    database: Option<postgres::Database<'static>>,
+    pub store: Store,
 }
 
 impl World {
@@ -139,11 +154,15 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_on(Store::of_this_run(), more).await
+    }
+
+    /// With its state where the story wants it.
+    pub async fn start_on(store: Store, more: &[&str]) -> Self {
         // The first test of this process sets the provider; the others find it set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
-        let database = on_postgres().then(|| postgres::shared().database());
         let mut world = Self {
             dir,
             hub: None,
@@ -152,7 +171,7 @@ impl World {
             client: Client::builder().no_proxy().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
-            database,
+            store,
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -164,11 +183,32 @@ impl World {
 
     /// The hub's program, told where its state is.
     pub fn hub_command(&self) -> Command {
-        let mut command = Command::new(program("cloudcore-hub"));
-        if let Some(database) = &self.database {
-            command.env("CLOUDCORE_DATABASE_URL", database.url());
+        let hub = program("cloudcore-hub");
+        match &self.store {
+            Store::Sqlite => Command::new(hub),
+            Store::Postgres(database) => {
+                let mut command = Command::new(hub);
+                command.env("CLOUDCORE_DATABASE_URL", database.url());
+                command
+            }
+            Store::Volume(volume) => volume.command(&hub),
         }
-        command
+    }
+
+    /// The hub's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        match &self.store {
+            Store::Volume(volume) => volume.mounted_at().to_owned(),
+            _ => self.dir.path().join("hub"),
+        }
+    }
+
+    /// The small disk that it was started on.
+    pub fn volume(&self) -> &Volume {
+        match &self.store {
+            Store::Volume(volume) => volume,
+            _ => panic!("the hub is on no disk of its own"),
+        }
     }
 
     /// Starts the hub, on the ports of its last run where it had one.
@@ -177,7 +217,7 @@ impl World {
         command
             .arg("serve")
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
             .args(&self.more)
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
@@ -244,7 +284,7 @@ impl World {
             .hub_command()
             .args(["admin", "create-user", "--username", username, "--role", role])
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .stdin(Stdio::piped())
             .spawn()
             .expect("the program starts");
