@@ -20,6 +20,7 @@ mod link;
 mod postgres;
 mod ranks;
 mod relay;
+mod schemathesis;
 mod strangers;
 mod volume;
 mod world;
