@@ -33,6 +33,8 @@ pub struct Hub {
     pub http: SocketAddr,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// The OpenAPI document of what it serves.
+    pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
     pub admin_password: Option<SecretString>,
     tasks: JoinSet<()>,
@@ -130,7 +132,7 @@ impl Hub {
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
         });
-        let router = http::router(
+        let (router, openapi) = http::router(
             front,
             [
                 health::routes(db.clone()).into(),
@@ -175,6 +177,7 @@ impl Hub {
         Ok(Self {
             http: http_address,
             quic: quic_address,
+            openapi,
             admin_password,
             tasks,
             shutdown,

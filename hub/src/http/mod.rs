@@ -21,6 +21,7 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -75,15 +76,19 @@ impl Front {
     }
 }
 
-/// The whole API.
-pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>) -> Router {
+/// The whole API, and the OpenAPI document that describes it.
+pub fn router(
+    front: Arc<Front>,
+    rooms: impl IntoIterator<Item = OpenApiRouter>,
+) -> (Router, Value) {
     let (all, collected) = rooms
         .into_iter()
         .fold(OpenApiRouter::new(), OpenApiRouter::merge)
         .merge(openapi::own_routes())
         .split_for_parts();
     let document = openapi::document(collected);
-    all.merge(openapi::swagger())
+    let router = all
+        .merge(openapi::swagger())
         .layer(Extension(openapi::Pages::new(&document)))
         .fallback(|| async { Error::new(Code::NotFound, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
@@ -96,7 +101,8 @@ pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>)
         .layer(middleware::from_fn(deprecation::tell))
         .layer(middleware::from_fn(deadline))
         .layer(middleware::from_fn_with_state(front, enter))
-        .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(problem::finish));
+    (router, document)
 }
 
 async fn deadline(request: Request, next: Next) -> Response {

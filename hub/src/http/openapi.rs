@@ -97,6 +97,14 @@ pub(super) fn document(collected: utoipa::openapi::OpenApi) -> Value {
         "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
     });
     document["servers"] = json!([{ "url": "/", "description": "This hub" }]);
+    // Swagger UI is a router of its own, without a description of itself.
+    document["paths"]["/api/kubeedge/swagger-ui"] = json!({ "get": {
+        "tags": ["API documentation"],
+        "summary": "This document as a page to try it on",
+        "operationId": "swagger_ui",
+        "responses": { "200": { "description": "The page", "content": { "text/html": {} } } },
+        "security": [{}],
+    } });
     components(&mut document);
     let mut tags = Vec::new();
     for operation in operations(&mut document) {
