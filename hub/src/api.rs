@@ -8,6 +8,7 @@ use axum::{
 use cloudcore_protocol::Timestamp;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
@@ -46,9 +47,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         if holds_nul(&bytes) {
             return Err(Error::invalid("the body: text must not hold NUL").into());
         }
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Error::invalid(format!("the body: {e}")).into())
+        parse(&bytes).map(Self).map_err(|e| Error::invalid(format!("the body: {e}")).into())
+    }
+}
+
+/// To JSON `90.0` is as whole a number as `90`, to serde it is not.
+fn parse<T: DeserializeOwned>(json: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(json).or_else(|error| {
+        let Ok(mut value) = serde_json::from_slice(json) else { return Err(error) };
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_| error)
+    })
+}
+
+fn make_whole(value: &mut Value) {
+    /// Beyond it a number in floating point need not be the one that was meant.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(make_whole),
+        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Number(number) => {
+            if let Some(n) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= EXACT) {
+                #[allow(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+                let whole = n as i64;
+                *number = whole.into();
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
