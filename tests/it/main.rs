@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod authorization;
 mod commands;
 mod contract;
 mod deploy;
