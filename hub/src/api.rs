@@ -212,6 +212,15 @@ pub fn seconds_since(then: Timestamp) -> u64 {
     Timestamp::now().since(then).as_secs()
 }
 
+/// How a request came; put into every request by `http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS that this hub ends.
+    Tls,
+}
+
 /// Where the client reaches this hub, `http://host:port`; put into every request by `http`.
 #[derive(Debug, Clone)]
 pub struct BaseUrl(pub std::sync::Arc<str>);

@@ -4,14 +4,15 @@ use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::D
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{self, Auth, Role},
     blobs::{self, Blobs},
     commands::{self, Commands},
-    config::Config,
+    config::{self, Config, HttpsConfig},
     db::Db,
     detections::{self, Detections},
     devices::{self, Devices},
@@ -21,7 +22,8 @@ use crate::{
     link::{Link, Registry},
     live::{self, Bus},
     metrics::{self, Metrics},
-    pki::Pki,
+    objects::Objects,
+    pki::{Https, HttpsSource, Pki},
     tokens::{self, Tokens},
 };
 
@@ -29,6 +31,8 @@ use crate::{
 pub struct Hub {
     /// Where the API listens.
     pub http: SocketAddr,
+    /// Where the API listens for TLS, if it does.
+    pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
     /// The admin's password, when one was made: to be shown once.
@@ -38,6 +42,7 @@ pub struct Hub {
     /// Outlives the rest, so that what was read of the last sessions is committed.
     writer_shutdown: CancellationToken,
     writer: JoinSet<()>,
+    reload: Arc<Notify>,
     db: Db,
 }
 
@@ -60,11 +65,8 @@ impl Hub {
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
-        let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
-            cause: Some(e.into()),
-            ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
-        })?;
-        let http_address = listener.local_addr().map_err(Error::internal)?;
+        let objects = Arc::new(Objects::open(config.object_store.as_ref(), &config.data_dir)?);
+        let (listener, http_address) = bind(config.http).await?;
         let registry = Arc::new(Registry::default());
         let link =
             Link::bind(config.quic, pki.tls(&[ALPN_JOIN, ALPN_LINK])?, Arc::clone(&registry))?;
@@ -72,8 +74,18 @@ impl Hub {
         let advertised =
             config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
 
+        let secure = match &config.https {
+            Some(https) => Some((
+                bind(https.address).await?,
+                Arc::new(Https::open(Arc::clone(&pki), https_source(&config, https, &advertised))?),
+            )),
+            None => None,
+        };
+        let https_address = secure.as_ref().map(|((_, address), _)| *address);
+        let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
+
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
         let tokens =
             Arc::new(Tokens::new(db.clone(), Arc::clone(&keys), Arc::clone(&pki), advertised));
         let devices = Arc::new(Devices::new(
@@ -100,6 +112,7 @@ impl Hub {
             auth: Arc::clone(&auth),
             public_url: config.public_url.clone(),
             public_monitoring: config.public_monitoring,
+            tls: http::TlsPolicy { required: Arc::default(), https: https_address },
         });
         let metrics = Arc::new(Metrics {
             db: db.clone(),
@@ -137,25 +150,27 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, pki },
+            Kept { devices, detections, commands, blobs, pki, certificate },
             shutdown.clone(),
         ));
-        tasks.spawn({
-            let shutdown = shutdown.clone();
-            async move {
-                if let Err(error) = http::serve(listener, router, shutdown).await {
-                    tracing::error!(?error, "the API's listener failed");
-                }
-            }
-        });
+        let reload = Arc::new(Notify::new());
+        let server = http::Server::new(router, shutdown.clone());
+        if let Some(((listener, _), certificate)) = secure {
+            let acceptor = TlsAcceptor::from(Arc::new(certificate.tls()?));
+            tasks.spawn(server.clone().listen(listener, Some(acceptor)));
+            tasks.spawn(watch_certificate(certificate, Arc::clone(&reload), shutdown.clone()));
+        }
+        tasks.spawn(server.listen(listener, None));
         Ok(Self {
             http: http_address,
+            https: https_address,
             quic: quic_address,
             admin_password,
             tasks,
             shutdown,
             writer_shutdown,
             writer,
+            reload,
             db,
         })
     }
@@ -166,6 +181,12 @@ impl Hub {
             Some(_) = self.tasks.join_next() => {}
             Some(_) = self.writer.join_next() => {}
         }
+    }
+
+    /// Reads the certificate's files again, where there are any; what is bad is logged and not
+    /// used.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Takes no more work, lets what has begun end, says goodbye to agents and closes the
@@ -245,6 +266,62 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.map_err(|e| Error {
+        cause: Some(e.into()),
+        ..Error::new(Code::Unavailable, format!("can't listen on {address}/tcp"))
+    })?;
+    let bound = listener.local_addr().map_err(Error::internal)?;
+    Ok((listener, bound))
+}
+
+/// Where the API's certificate comes from, and for an own one all names by which clients may know
+/// this hub.
+fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> HttpsSource {
+    if let Some((certificate, key)) = https.files.clone() {
+        return HttpsSource::Files { certificate, key };
+    }
+    let mut names = https.names.clone();
+    names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
+    names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
+    names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut seen = std::collections::HashSet::new();
+    for name in &mut names {
+        // As in URLs, an IPv6 address may be in brackets.
+        *name = name.trim_matches(['[', ']']).to_owned();
+    }
+    names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
+    HttpsSource::Own(names)
+}
+
+/// How often the certificate's files are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+async fn watch_certificate(
+    certificate: Arc<Https>,
+    reload: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+            () = reload.notified() => {}
+        }
+        let certificate = Arc::clone(&certificate);
+        let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
+        match looked.map_err(Error::internal).flatten() {
+            Ok(true) => tracing::info!("the API's new certificate is served"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(?error, "the API's new certificate is bad; the old one goes on");
+            }
+        }
+    }
+}
+
 /// What has to be tidied up.
 struct Kept {
     devices: Arc<Devices>,
@@ -252,6 +329,7 @@ struct Kept {
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     pki: Arc<Pki>,
+    certificate: Option<Arc<Https>>,
 }
 
 async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
@@ -276,12 +354,14 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
         if let Err(error) = done.await {
             tracing::error!(?error, "old data can't be removed");
         }
-        // The hub's certificate lives 90 days; a new one each day costs nothing.
-        if ticks > 0
-            && ticks.is_multiple_of(24)
-            && let Err(error) = kept.pki.renew_server_certificate()
-        {
-            tracing::error!(?error, "the hub's certificate can't be renewed");
+        // The hub's certificates live 90 days; new ones each day cost nothing. Files are somebody
+        // else's to renew.
+        if ticks > 0 && ticks.is_multiple_of(24) {
+            let own = kept.certificate.as_ref().filter(|certificate| certificate.is_own());
+            let renewed = kept.pki.renew_link_certificate();
+            if let Err(error) = renewed.and_then(|()| own.map_or(Ok(()), |own| own.renew())) {
+                tracing::error!(?error, "the hub's certificates can't be renewed");
+            }
         }
         ticks += 1;
     }

@@ -2,8 +2,10 @@
 //! id, an identity, a size limit, and errors in the contract's form.
 
 mod problem;
+mod serve;
+mod tls;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -12,13 +14,12 @@ use axum::{
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 
+pub use self::{serve::Server, tls::TlsPolicy};
 use crate::{
-    api::{BaseUrl, Refusal},
+    api::{BaseUrl, Refusal, Transport},
     auth::{Auth, Identity, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
@@ -26,8 +27,6 @@ use crate::{
 
 /// Longest answer, but for streams, which have begun by then.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long requests may still run when the hub stops.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the front needs to know.
 pub struct Front {
@@ -37,6 +36,8 @@ pub struct Front {
     pub public_url: Option<Url>,
     /// Whether anybody may watch.
     pub public_monitoring: bool,
+    /// Who may come without TLS.
+    pub tls: TlsPolicy,
 }
 
 /// The whole API.
@@ -69,8 +70,11 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Some(refusal) = unknown_version(request.headers()) {
         return refusal.into_response();
     }
+    if let Some(refusal) = front.tls.refuses(&request, front.public_url.as_ref()) {
+        return refusal.into_response();
+    }
     let identity = identify(&front.auth, request.headers());
-    let base = base_url(front.public_url.as_ref(), request.headers());
+    let base = base_url(front.public_url.as_ref(), &request);
     let extensions = request.extensions_mut();
     extensions.insert(identity);
     extensions.insert(BaseUrl(base.into()));
@@ -116,16 +120,26 @@ fn unknown_version(headers: &HeaderMap) -> Option<Refusal> {
     })
 }
 
-/// Where the client reaches us: as set, or as it asked. A host that is no host is left out.
-fn base_url(public: Option<&Url>, headers: &HeaderMap) -> String {
+/// Where the client reaches us: as set, or as it asked.
+fn base_url(public: Option<&Url>, request: &Request) -> String {
     if let Some(url) = public {
         return url.as_str().trim_end_matches('/').to_owned();
     }
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)));
-    host.map_or_else(String::new, |host| format!("http://{host}"))
+    let scheme = match request.extensions().get() {
+        Some(Transport::Tls) => "https",
+        _ => "http",
+    };
+    authority(request).map_or_else(String::new, |host| format!("{scheme}://{host}"))
+}
+
+/// The host, with its port, that the client asked for; what can't be one is left out. HTTP/2 has
+/// it in the address, HTTP/1 in a header.
+fn authority(request: &Request) -> Option<&str> {
+    let asked = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let header = || request.headers().get(header::HOST)?.to_str().ok();
+    asked
+        .or_else(header)
+        .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)))
 }
 
 /// The header that names a request.
@@ -142,25 +156,4 @@ fn request_id(headers: &HeaderMap) -> Result<String> {
 
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"))
-}
-
-/// Serves until `shutdown`, then lets what has begun end.
-///
-/// # Errors
-/// The listener's.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shutdown.clone().cancelled_owned();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop);
-    tokio::select! {
-        served = serving => served,
-        () = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        } => Ok(()),
-    }
 }
