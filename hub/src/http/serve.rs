@@ -196,3 +196,45 @@ fn most_connections() -> usize {
         .unwrap_or(1024);
     (files / 2).clamp(64, 4096)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn whoever_comes_when_all_connections_are_taken_waits() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = CancellationToken::new();
+        let server = Server {
+            router: Router::new().fallback(|| async { "here" }),
+            connections: Arc::new(Semaphore::new(2)),
+            shutdown: shutdown.clone(),
+        };
+        let serving = tokio::spawn(server.listen(listener, None));
+        let ask = async || {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            stream
+        };
+        let answered = async |stream: &mut TcpStream| {
+            let mut buffer = [0; 1024];
+            let read = stream.read(&mut buffer).await.unwrap();
+            assert!(buffer[..read].ends_with(b"here"));
+        };
+        let (mut first, mut second) = (ask().await, ask().await);
+        answered(&mut first).await;
+        answered(&mut second).await;
+        let mut third = ask().await;
+        timeout(Duration::from_millis(200), answered(&mut third)).await.unwrap_err();
+        drop(first);
+        answered(&mut third).await;
+
+        // Idle connections do not hold up the end.
+        shutdown.cancel();
+        timeout(DRAIN, serving).await.unwrap().unwrap();
+    }
+}
