@@ -5,7 +5,7 @@ mod problem;
 mod serve;
 mod tls;
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -16,13 +16,15 @@ use axum::{
 };
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
+use utoipa_axum::router::OpenApiRouter;
 
-pub use self::{serve::Server, tls::TlsPolicy};
+pub use self::serve::Server;
 use crate::{
     api::{BaseUrl, Refusal, Transport},
-    auth::{Auth, Identity, PublicMonitoring},
+    auth::{Auth, Caller, Identity, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
+    settings::Settings,
 };
 
 /// Longest answer, but for streams, which have begun by then.
@@ -36,13 +38,16 @@ pub struct Front {
     pub public_url: Option<Url>,
     /// Whether anybody may watch.
     pub public_monitoring: bool,
-    /// Who may come without TLS.
-    pub tls: TlsPolicy,
+    /// What holds now.
+    pub settings: Arc<Settings>,
+    /// What the TLS listener bound, where there is one.
+    pub https: Option<SocketAddr>,
 }
 
 /// The whole API.
-pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = Router>) -> Router {
-    let all = rooms.into_iter().fold(Router::new(), Router::merge);
+pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>) -> Router {
+    let (all, _) =
+        rooms.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge).split_for_parts();
     all.fallback(|| async { Error::new(Code::NotFound, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Refusal {
@@ -70,7 +75,10 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Some(refusal) = unknown_version(request.headers()) {
         return refusal.into_response();
     }
-    if let Some(refusal) = front.tls.refuses(&request, front.public_url.as_ref()) {
+    if let Some(https) = front.https
+        && front.settings.live().require_tls
+        && let Some(refusal) = tls::refusal(https, &request, front.public_url.as_ref())
+    {
         return refusal.into_response();
     }
     let identity = identify(&front.auth, request.headers());
@@ -96,7 +104,7 @@ fn identify(auth: &Auth, headers: &HeaderMap) -> Identity {
     match token {
         None => Identity::Invalid("Authorization must be Bearer <token>".into()),
         Some(token) => match auth.session(token) {
-            Ok(user) => Identity::User(user),
+            Ok(user) => Identity::Caller(Caller::User(user)),
             Err(error) => Identity::Invalid(error.message.into_owned()),
         },
     }
