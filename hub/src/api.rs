@@ -35,17 +35,35 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
-            return Err(Refusal {
-                error: Error::invalid("the body must be application/json"),
-                status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            });
-        }
-        let bytes = read(request.into_body()).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Error::invalid(format!("the body: {e}")).into())
+        parse(&json(request).await?).map(Self)
     }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = json(request).await?;
+        if bytes.is_empty() { Ok(Self(T::default())) } else { parse(&bytes).map(Self) }
+    }
+}
+
+async fn json(request: Request) -> Result<Vec<u8>, Refusal> {
+    if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
+        return Err(Refusal {
+            error: Error::invalid("the body must be application/json"),
+            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        });
+    }
+    read(request.into_body()).await
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("the body: {e}")).into())
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     auth::{self, Auth, Role},
     blobs::{self, Blobs},
+    certificates::{self, Certificates},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
     db::Db,
@@ -116,6 +117,14 @@ impl Hub {
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone()));
+        let certificates = Arc::new(Certificates {
+            db: db.clone(),
+            pki: Arc::clone(&pki),
+            https: certificate.clone(),
+            devices: Arc::clone(&devices),
+            registry: Arc::clone(&registry),
+            settings: Arc::clone(&settings),
+        });
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
@@ -146,6 +155,7 @@ impl Hub {
                 health::routes(db.clone()).into(),
                 auth::routes(auth).into(),
                 tokens::routes(tokens).into(),
+                certificates::routes(Arc::clone(&certificates)),
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
                 commands::routes(Arc::clone(&commands)).into(),
@@ -170,7 +180,7 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, pki, certificate },
+            Kept { devices, detections, commands, blobs, certificates, pki, certificate },
             shutdown.clone(),
         ));
         let reload = Arc::new(Notify::new());
@@ -362,6 +372,7 @@ struct Kept {
     detections: Arc<Detections>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    certificates: Arc<Certificates>,
     pki: Arc<Pki>,
     certificate: Option<Arc<Https>>,
 }
@@ -382,6 +393,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
+            kept.certificates.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

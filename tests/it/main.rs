@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod certificates;
 mod commands;
 mod deploy;
 mod detection;

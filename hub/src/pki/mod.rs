@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use cloudcore_protocol::{HUB_SERVER_NAME, JoinToken, NodeName, Timestamp};
+use cloudcore_protocol::{HUB_SERVER_NAME, JoinToken, NodeName};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
@@ -51,6 +51,8 @@ pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
     node_life: Duration,
     ca_der: CertificateDer<'static>,
+    ca_pem: String,
+    ca_subject: String,
     served: Arc<Served>,
     revoked: Arc<RwLock<HashSet<Fingerprint>>>,
 }
@@ -60,10 +62,8 @@ pub struct Pki {
 pub struct NodeCertificate {
     /// DER.
     pub der: Vec<u8>,
-    /// SHA-256 of the DER, hex.
-    pub fingerprint: Fingerprint,
-    /// When it ends.
-    pub not_after: Timestamp,
+    /// What it says.
+    pub facts: Facts,
 }
 
 /// A certificate request whose self-signature holds.
@@ -120,7 +120,10 @@ impl Pki {
         let issuer = Issuer::new(params, key);
         let link = server_key(&issuer, &ca_der, &[HUB_SERVER_NAME.to_owned()])?;
         let served = Arc::new(Served::new(link));
-        Ok(Self { issuer, node_life, ca_der, served, revoked: Arc::default() })
+        let ca_pem = String::from_utf8(pem).map_err(Error::internal)?;
+        let ca_subject = Facts::of(&ca_der)?.subject;
+        let revoked = Arc::default();
+        Ok(Self { issuer, node_life, ca_der, ca_pem, ca_subject, served, revoked })
     }
 
     /// A join token around this JWT, for this CA.
@@ -138,11 +141,10 @@ impl Pki {
     pub fn issue(&self, node: &NodeName, request: &NodeRequest) -> Result<NodeCertificate> {
         let mut params = leaf_params(&[node.to_string()], self.node_life)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let not_after = Timestamp::from_micros(params.not_after.unix_timestamp() * 1_000_000);
         let certificate =
             params.signed_by(&request.csr.public_key, &self.issuer).map_err(Error::internal)?;
         let der = certificate.der().to_vec();
-        Ok(NodeCertificate { fingerprint: keys::sha256_hex(&der), der, not_after })
+        Ok(NodeCertificate { facts: Facts::of(&der)?, der })
     }
 
     /// From now on these certificates end every handshake.
@@ -173,6 +175,18 @@ impl Pki {
     #[must_use]
     pub const fn ca(&self) -> &CertificateDer<'static> {
         &self.ca_der
+    }
+
+    /// The same in PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The CA's distinguished name, which is every node certificate's issuer.
+    #[must_use]
+    pub fn ca_subject(&self) -> &str {
+        &self.ca_subject
     }
 
     /// What agents are shown.
