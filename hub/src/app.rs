@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Auth, Role},
+    auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
     commands::{self, Commands},
@@ -38,6 +38,8 @@ pub struct Hub {
     pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// The OpenAPI document of what it serves.
+    pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
     pub admin_password: Option<SecretString>,
     tasks: JoinSet<()>,
@@ -136,24 +138,27 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
-        let front = Arc::new(http::Front {
-            auth: Arc::clone(&auth),
-            public_url: config.public_url.clone(),
-            public_monitoring: config.public_monitoring,
-            settings: Arc::clone(&settings),
-            https: https_address,
-        });
+        let (audit, audit_writer) = Audit::open(&db);
+        let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
+        let front = Arc::new(http::Front::new(
+            Arc::clone(&auth),
+            audit.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&answers),
+            (config.public_url.clone(), config.public_monitoring),
+            https_address,
+        ));
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
         });
-        let router = http::router(
+        let (router, openapi) = http::router(
             front,
             [
                 health::routes(db.clone()).into(),
-                auth::routes(auth).into(),
+                auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
                 certificates::routes(Arc::clone(&certificates)),
                 devices::routes(Arc::clone(&devices)).into(),
@@ -168,6 +173,7 @@ impl Hub {
         let writer_shutdown = CancellationToken::new();
         let mut writer = JoinSet::new();
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
+        writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
@@ -180,7 +186,7 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, certificates, pki, certificate },
+            Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },
             shutdown.clone(),
         ));
         let reload = Arc::new(Notify::new());
@@ -195,6 +201,7 @@ impl Hub {
             http: http_address,
             https: https_address,
             quic: quic_address,
+            openapi,
             admin_password,
             tasks,
             shutdown,
@@ -373,6 +380,7 @@ struct Kept {
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
+    answers: Arc<http::Answers>,
     pki: Arc<Pki>,
     certificate: Option<Arc<Https>>,
 }
@@ -394,6 +402,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
+            kept.answers.forget().await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod auth;
 mod certificates;
 mod commands;
 mod deploy;
