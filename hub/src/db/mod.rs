@@ -14,7 +14,7 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use sql::{On, joined, sql};
+pub use sql::{On, Sql, joined, sql};
 
 use crate::error::{Code, Error, Result};
 

@@ -15,7 +15,7 @@ use std::{
 
 use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
@@ -27,13 +27,16 @@ use crate::{
     error::{Error, Result},
     link::Registry,
     live::Bus,
-    pki::Pki,
+    pki::{Fingerprint, Pki},
     settings::Settings,
     tokens::Tokens,
 };
 
 /// How long a device whose session was lost is still `Ready`.
 pub const GRACE: Duration = Duration::from_secs(15);
+
+/// Renewals that a waiter may be behind.
+const RENEWALS: usize = 64;
 
 /// The devices.
 pub struct Devices {
@@ -44,6 +47,8 @@ pub struct Devices {
     bus: Arc<Bus>,
     settings: Arc<Settings>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
+    /// Who has a new certificate, and which.
+    renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
 }
 
 /// A device that is `Ready`.
@@ -74,7 +79,8 @@ impl Devices {
         bus: Arc<Bus>,
         settings: Arc<Settings>,
     ) -> Self {
-        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default() }
+        let (renewals, _) = broadcast::channel(RENEWALS);
+        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default(), renewals }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -133,6 +139,19 @@ impl Devices {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.presence().len()
+    }
+
+    /// Who renews its certificate from now on, and the new one's fingerprint.
+    pub fn renewals(&self) -> broadcast::Receiver<(DeviceId, Fingerprint)> {
+        self.renewals.subscribe()
+    }
+
+    /// The device of a node.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_node(&self, node: &NodeName) -> Result<Option<DeviceId>> {
+        store::by_node(&self.db, node).await
     }
 
     /// Whether the device has a session now.

@@ -143,10 +143,10 @@ pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn by_node(tx: &mut Write, node: &NodeName) -> Result<Option<DeviceId>> {
+pub(super) async fn by_node(on: impl Into<On<'_>>, node: &NodeName) -> Result<Option<DeviceId>> {
     let id: Option<String> = db::sql("SELECT device_id FROM devices WHERE node_name = $1")
         .bind(node.as_str())
-        .optional_value(&mut *tx)
+        .optional_value(on)
         .await?;
     id.map(DeviceId::try_from).transpose().map_err(Error::internal)
 }
@@ -176,13 +176,16 @@ pub(super) async fn insert_certificate(
     certificate: &NodeCertificate,
 ) -> Result<()> {
     db::sql(
-        "INSERT INTO certificates (fingerprint, node_name, device_id, not_after, created_at) \
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO certificates \
+         (fingerprint, serial, node_name, device_id, not_before, not_after, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(&certificate.fingerprint)
+    .bind(&certificate.facts.fingerprint)
+    .bind(&certificate.facts.serial)
     .bind(node.as_str())
     .bind(id.as_str())
-    .bind(certificate.not_after.micros())
+    .bind(certificate.facts.not_before.micros())
+    .bind(certificate.facts.not_after.micros())
     .bind(Timestamp::now().micros())
     .run(&mut *tx)
     .await?;
