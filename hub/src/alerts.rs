@@ -2,13 +2,12 @@
 
 use cloudcore_protocol::{Alert, DeviceId, NodeName, Timestamp};
 use serde::Serialize;
-use serde_json::json;
 use sqlx::FromRow;
 
 use crate::{
     db::{Db, Write},
     error::Result,
-    live::Bus,
+    live::{Event, News, What},
 };
 
 /// An alert that has begun and not ended.
@@ -90,18 +89,14 @@ pub async fn record(
     Ok(done.rows_affected() > 0)
 }
 
-/// Tells the watchers.
-pub fn publish(bus: &Bus, device: &DeviceId, node: &NodeName, alert: &Alert) {
-    bus.publish(
-        "alert",
-        Some(device.as_str()),
-        json!({
-            "node_name": node,
-            "device_id": device,
-            "type": alert.kind,
-            "level": if alert.active { "warning" } else { "info" },
-            "message": alert.message,
-            "active": alert.active,
-        }),
-    );
+/// What watchers are told of it.
+#[must_use]
+pub fn news(device: &DeviceId, node: &NodeName, alert: &Alert) -> News {
+    let what = What::Alert {
+        term: &alert.kind,
+        level: if alert.active { "warning" } else { "info" },
+        message: &alert.message,
+        active: alert.active,
+    };
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }

@@ -19,7 +19,7 @@ use crate::{
     health, http, inbox,
     keys::Keys,
     link::{Link, Registry},
-    live::{self, Bus},
+    live::{self, Bus, Watching},
     metrics::{self, Metrics},
     pki::Pki,
     tokens::{self, Tokens},
@@ -96,6 +96,7 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
+        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
         let front = Arc::new(http::Front {
             auth: Arc::clone(&auth),
             public_url: config.public_url.clone(),
@@ -117,7 +118,7 @@ impl Hub {
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)),
                 commands::routes(Arc::clone(&commands)),
                 blobs::routes(Arc::clone(&blobs)),
-                live::routes(Arc::clone(&bus), shutdown.clone()),
+                live::routes(Arc::clone(&watching)).into(),
                 metrics::routes(metrics),
             ],
         );
@@ -135,6 +136,7 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept { devices, detections, commands, blobs, pki },

@@ -18,3 +18,4 @@ mod ranks;
 mod relay;
 mod strangers;
 mod world;
+mod ws;

@@ -126,6 +126,8 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        // Refused only when one is there already, which is then this one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {
@@ -176,6 +178,11 @@ impl World {
     /// The operator's session.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Calls with this session from now on.
+    pub fn use_token(&mut self, token: &str) {
+        token.clone_into(&mut self.token);
     }
 
     pub const fn client(&self) -> &Client {

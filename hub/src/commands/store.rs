@@ -19,6 +19,8 @@ pub struct Row {
     pub id: CommandId,
     /// Its device.
     pub device_id: String,
+    /// The device's node, as long as there is such a device.
+    pub node_name: Option<String>,
     /// Its name.
     pub name: String,
     /// JSON.
@@ -46,6 +48,7 @@ fn row(row: &SqliteRow) -> Result<Row> {
     Ok(Row {
         id: id.try_into().map_err(Error::internal)?,
         device_id: row.try_get("device_id")?,
+        node_name: row.try_get("node_name")?,
         name: row.try_get("command_type")?,
         parameters: row.try_get("parameters")?,
         state: State::parse(state)
@@ -88,13 +91,16 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn get(db: impl SqliteExecutor<'_>, id: &CommandId) -> Result<Option<Row>> {
-    sqlx::query::<Sqlite>("SELECT * FROM commands WHERE command_id = $1")
-        .bind(id.as_str())
-        .fetch_optional(db)
-        .await?
-        .as_ref()
-        .map(row)
-        .transpose()
+    sqlx::query::<Sqlite>(
+        "SELECT c.*, d.node_name FROM commands c \
+         LEFT JOIN devices d ON d.device_id = c.device_id WHERE c.command_id = $1",
+    )
+    .bind(id.as_str())
+    .fetch_optional(db)
+    .await?
+    .as_ref()
+    .map(row)
+    .transpose()
 }
 
 pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64> {
@@ -111,7 +117,7 @@ pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64>
 /// before it.
 pub(super) async fn open_of(db: &SqlitePool, device: &DeviceId) -> Result<Vec<Row>> {
     sqlx::query::<Sqlite>(
-        "SELECT c.* FROM commands c JOIN devices d ON d.device_id = c.device_id \
+        "SELECT c.*, d.node_name FROM commands c JOIN devices d ON d.device_id = c.device_id \
          WHERE c.device_id = $1 AND c.status IN ('queued', 'sent', 'running') \
          AND c.sent_at >= d.created_at ORDER BY c.id",
     )
