@@ -29,3 +29,4 @@ mod strangers;
 mod tls;
 mod volume;
 mod world;
+mod ws;
