@@ -68,6 +68,33 @@ impl Page {
         page
     }
 
+    /// What the page says beside its requests, a line each: events, topics, limits, headers, tables,
+    /// errors, the webhook's payload.
+    pub fn facts(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.lines.iter().enumerate().map(|(n, line)| (n + 1, line.trim())).filter(|(_, line)| {
+            let begins = [
+                "data: ",
+                "Topic: ",
+                "Payload: ",
+                "X-RateLimit-",
+                "Accept: ",
+                "Deprecation: ",
+                "Sunset: ",
+                "Alternate: ",
+                "CREATE TABLE ",
+                "action: '",
+                "topics: [",
+                "Webhook Payload",
+            ];
+            let limit = ["requests/minute", "concurrent connections", "devices per batch"];
+            begins.iter().any(|begin| line.starts_with(begin))
+                || limit.iter().any(|words| line.contains(words))
+                || (line.matches('\t').count() == 2
+                    && !line.starts_with("Event\t")
+                    && !line.starts_with("Code\t"))
+        })
+    }
+
     /// The line with this number, from 1.
     pub fn line(&self, n: usize) -> &str {
         &self.lines[n - 1]

@@ -1,21 +1,16 @@
 //! Each request of the contract, by the shell and by curl, as a reader of the page would do it.
 
-use std::{collections::BTreeMap, process::Stdio};
+use std::collections::BTreeMap;
 
-use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::Command,
-    time::timeout,
-};
 
 use super::{
-    page::{self, HOST, Page},
+    page::{self, Page},
     shape::{self, Allowed},
+    story::{Step, Story},
 };
-use crate::world::{PATIENCE, Process, World, cached, eventually};
+use crate::world::eventually;
 
 /// `requests.toml`.
 #[derive(Deserialize)]
@@ -49,12 +44,9 @@ struct Request {
     /// Where the answer must have the very value of the page.
     #[serde(default)]
     same: Vec<String>,
+    /// Where it may differ.
     #[serde(default)]
-    null: BTreeMap<String, String>,
-    #[serde(default)]
-    maybe_null: BTreeMap<String, String>,
-    #[serde(default)]
-    empty: BTreeMap<String, String>,
+    allowed: Allowed,
     /// Of an answer that is no JSON object.
     media_type: Option<String>,
     /// What the answer's text has in it.
@@ -86,16 +78,6 @@ struct Instead {
     code: String,
     #[serde(rename = "why")]
     _why: String,
-}
-
-/// What the story around the requests needs.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, untagged)]
-enum Step {
-    /// A real agent with a camera joins, and is online.
-    Agent { agent: String, device: String },
-    /// A request that is not the contract's.
-    Request { request: String, body: Option<Value> },
 }
 
 fn data() -> Vec<Request> {
@@ -151,16 +133,14 @@ fn every_request_of_the_page_is_in_the_data() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_request_does_what_the_page_shows() {
-    let world = World::start_with(&["--public-monitoring"]).await;
-    let mut story = Story { agents: Vec::new(), texts: Vec::new(), world };
-    story.texts.push((HOST.to_owned(), story.world.url("")));
+    let mut story = Story::begin(&["--public-monitoring"]).await;
     story.take_documented_password().await;
     let mut wrong = Vec::new();
     for request in data() {
         for step in &request.before {
             story.step(step).await;
         }
-        for difference in story.request(&request).await {
+        for difference in differences(&mut story, &request).await {
             wrong.push(format!("line {}: {difference}", request.line));
         }
         for step in &request.after {
@@ -170,170 +150,60 @@ async fn every_request_does_what_the_page_shows() {
     assert!(wrong.is_empty(), "{} differences:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-struct Story {
-    /// Dropped before the hub.
-    agents: Vec<Process>,
-    /// What stands in the page, and what is meant here.
-    texts: Vec<(String, String)>,
-    world: World,
-}
-
-struct Answer {
-    status: u16,
-    media_type: String,
-    text: String,
-}
-
-impl Story {
-    /// The page logs in as `admin` with `admin123`.
-    async fn take_documented_password(&self) {
-        let mut child = self
-            .world
-            .hub_command()
-            .args(["admin", "set-password", "--username", "admin", "--data-dir"])
-            .arg(self.world.data_dir())
-            .stdin(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
-        let mut stdin = child.stdin.take().expect("it is piped");
-        stdin.write_all(b"admin123").await.expect("it reads");
-        drop(stdin);
-        assert!(child.wait().await.expect("it ends").success());
+/// Does it, and says what was not as expected.
+async fn differences(story: &mut Story, request: &Request) -> Vec<String> {
+    let answer = match &request.until {
+        _ if request.endless => story.curl_until(&request.curl, &request.contains).await,
+        None => story.curl(&request.curl).await,
+        Some((pointer, value)) => {
+            eventually(&format!("{pointer} of line {}", request.line), async || {
+                let answer = story.curl(&request.curl).await;
+                let reached = || answer.json().pointer(pointer) == Some(value);
+                (answer.status != 200 || reached()).then_some(answer)
+            })
+            .await
+        }
+    };
+    if answer.status != request.status {
+        return vec![format!("{} instead of {}: {}", answer.status, request.status, answer.text)];
     }
-
-    async fn step(&mut self, step: &Step) {
-        match step {
-            Step::Agent { agent, device } => {
-                let camera = format!("file://{}", cached("photos/astronaut.png").display());
-                let token = self.world.join_token(agent).await;
-                let more =
-                    ["--device-id", device, "--camera", &camera, "--heartbeat-interval", "1"];
-                self.world.join(agent, &token, &more).await.expect("the node joins");
-                self.agents.push(self.world.run_agent(agent).await);
-                let path = format!("/api/kubeedge/device/{device}");
-                // It has told of itself, not only come.
-                eventually("the device's first words", async || {
-                    let (_, shown) = self.world.call(Method::GET, &path, None).await;
-                    (shown["device_status"]["cpu_usage"].is_string()).then_some(())
-                })
-                .await;
-            }
-            Step::Request { request, body } => {
-                let (method, path) = request.split_once(' ').expect("METHOD /path");
-                let method = method.parse().expect("a method");
-                let (status, answer) = self.world.call(method, path, body.clone()).await;
-                assert_eq!(status.as_u16(), 200, "{request}: {answer}");
-            }
+    let mut wrong = Vec::new();
+    let media_type = request.media_type.as_deref().unwrap_or("application/json");
+    if !answer.header("content-type").is_some_and(|real| real.starts_with(media_type)) {
+        wrong.push(format!("no {media_type}: {}", answer.head));
+    }
+    for text in &request.contains {
+        if !answer.text.contains(text) {
+            wrong.push(format!("no {text:?} in {}", answer.text));
         }
     }
-
-    /// Does it, and says what was not as expected.
-    async fn request(&mut self, request: &Request) -> Vec<String> {
-        let answer = match &request.until {
-            None => self.curl(request).await,
-            Some((pointer, value)) => {
-                eventually(&format!("{pointer} of line {}", request.line), async || {
-                    let answer = self.curl(request).await;
-                    let json: Value = serde_json::from_str(&answer.text).ok()?;
-                    (answer.status != 200 || json.pointer(pointer) == Some(value)).then_some(answer)
-                })
-                .await
-            }
-        };
-        let mut wrong = Vec::new();
-        if answer.status != request.status {
-            return vec![format!(
-                "{} instead of {}: {}",
-                answer.status, request.status, answer.text
-            )];
-        }
-        let media_type = request.media_type.as_deref().unwrap_or("application/json");
-        if !answer.media_type.starts_with(media_type) {
-            wrong.push(format!("{} instead of {media_type}", answer.media_type));
-        }
-        for text in &request.contains {
-            if !answer.text.contains(text) {
-                wrong.push(format!("no {text:?} in {}", answer.text));
-            }
-        }
-        if media_type != "application/json" {
-            return wrong;
-        }
-        let real: Value = match serde_json::from_str(&answer.text) {
-            Ok(real) => real,
-            Err(e) => return vec![format!("no JSON, {e}: {}", answer.text)],
-        };
-        if let Some(Instead { code, .. }) = &request.instead {
-            if real["code"] != **code {
-                wrong.push(format!("not {code}: {real}"));
-            }
-            return wrong;
-        }
-        let documented = request.answer.as_ref().or(request.stated.as_ref());
-        let documented: Value = serde_json::from_str(documented.map_or("{}", |text| text))
-            .expect("the data's JSON is JSON");
-        let allowed = Allowed {
-            null: request.null.clone(),
-            maybe_null: request.maybe_null.clone(),
-            empty: request.empty.clone(),
-        };
-        let differences = shape::differences(&documented, &real, &allowed);
-        if !differences.is_empty() {
-            wrong.push(format!("{} in {real}", differences.join("; ")));
-        }
-        for pointer in &request.same {
-            if documented.pointer(pointer) != real.pointer(pointer) {
-                wrong.push(format!("{pointer} is {:?}", real.pointer(pointer)));
-            }
-        }
-        for (text, pointer) in &request.keep {
-            match real.pointer(pointer).and_then(Value::as_str) {
-                Some(value) => self.texts.push((text.clone(), value.to_owned())),
-                None => wrong.push(format!("{pointer} is no text")),
-            }
-        }
-        wrong
+    if media_type != "application/json" {
+        return wrong;
     }
-
-    /// Runs the command in a shell.
-    async fn curl(&self, request: &Request) -> Answer {
-        let mut command = request.curl.trim().to_owned();
-        for (text, real) in &self.texts {
-            command = command.replace(text, real);
+    let real = answer.json();
+    if let Some(Instead { code, .. }) = &request.instead {
+        if real["code"] != **code {
+            wrong.push(format!("not {code}: {real}"));
         }
-        let options = "--silent --show-error --no-buffer --include --noproxy '*' --max-time 60";
-        let mut child = Command::new("sh")
-            .args(["-c", &format!("exec {command} {options}")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("sh starts");
-        let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
-        let mut text = String::new();
-        let read = async {
-            if request.endless {
-                while !request.contains.iter().all(|wanted| text.contains(wanted)) {
-                    if output.read_line(&mut text).await.expect("it is text") == 0 {
-                        break;
-                    }
-                }
-            } else {
-                output.read_to_string(&mut text).await.expect("it is text");
-            }
-        };
-        timeout(PATIENCE, read).await.expect("the answer comes in time");
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let media_type = head
-            .lines()
-            .filter_map(|line| line.split_once(": "))
-            .find(|(name, _)| name.eq_ignore_ascii_case("content-type"))
-            .map(|(_, value)| value.to_owned());
-        Answer {
-            status: status.unwrap_or_default(),
-            media_type: media_type.unwrap_or_default(),
-            text: body.to_owned(),
+        return wrong;
+    }
+    let documented = request.answer.as_ref().or(request.stated.as_ref());
+    let documented: Value = serde_json::from_str(documented.map_or("{}", |text| text))
+        .expect("the data's JSON is JSON");
+    let differences = shape::differences(&documented, &real, &request.allowed);
+    if !differences.is_empty() {
+        wrong.push(format!("{} in {real}", differences.join("; ")));
+    }
+    for pointer in &request.same {
+        if documented.pointer(pointer) != real.pointer(pointer) {
+            wrong.push(format!("{pointer} is {:?}", real.pointer(pointer)));
         }
     }
+    for (text, pointer) in &request.keep {
+        match real.pointer(pointer).and_then(Value::as_str) {
+            Some(value) => story.means(text, value),
+            None => wrong.push(format!("{pointer} is no text")),
+        }
+    }
+    wrong
 }

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::Deserialize;
 use serde_json::Value;
 
 /// What may differ from the documented answer, by JSON pointer (`*` is any element of a list),
 /// each with the reason.
-#[derive(Default)]
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Allowed {
     /// Null, always.
     pub null: BTreeMap<String, String>,
