@@ -499,6 +499,16 @@ impl Watch {
     /// The next event with this name.
     pub async fn next(&mut self, event: &str) -> Value {
         loop {
+            let data = self.any().await;
+            if data["event"] == event {
+                return data;
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn any(&mut self) -> Value {
+        loop {
             let record = self.record().await;
             let Some(data) = record.lines().find_map(|line| line.strip_prefix("data: ")) else {
                 continue;
@@ -506,10 +516,7 @@ impl Watch {
             if let Some(id) = record.lines().find_map(|line| line.strip_prefix("id: ")) {
                 self.last_id = Some(id.to_owned());
             }
-            let data: Value = serde_json::from_str(data).expect("JSON");
-            if data["event"] == event {
-                return data;
-            }
+            return serde_json::from_str(data).expect("JSON");
         }
     }
 }

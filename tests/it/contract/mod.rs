@@ -6,6 +6,7 @@
 //! may be missing there.
 
 mod errors;
+mod events;
 mod facts;
 mod front;
 mod page;
