@@ -22,5 +22,6 @@ mod relay;
 mod s3;
 mod strangers;
 mod tls;
+mod webhooks;
 mod world;
 mod ws;
