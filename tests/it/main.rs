@@ -28,5 +28,6 @@ mod schemathesis;
 mod strangers;
 mod tls;
 mod volume;
+mod webhooks;
 mod world;
 mod ws;
