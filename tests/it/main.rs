@@ -20,6 +20,7 @@ mod faults;
 mod join;
 mod link;
 mod objects;
+mod openapi;
 mod postgres;
 mod ranks;
 mod relay;
