@@ -14,3 +14,4 @@ mod requests;
 mod shape;
 mod story;
 mod tables;
+mod webhook;

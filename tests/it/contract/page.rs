@@ -95,6 +95,13 @@ impl Page {
         })
     }
 
+    /// The first object after a line.
+    pub fn object_after(&self, n: usize) -> Value {
+        let begin = self.lines[n..].iter().position(|line| line == "{").expect("an object") + n;
+        let end = self.lines[begin..].iter().position(|line| line == "}").expect("its end") + begin;
+        serde_json::from_str(&self.lines[begin..=end].join("\n")).expect("the page shows JSON")
+    }
+
     /// The line with this number, from 1.
     pub fn line(&self, n: usize) -> &str {
         &self.lines[n - 1]
