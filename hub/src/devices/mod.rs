@@ -283,16 +283,7 @@ impl Devices {
         }
         done.push("Device removed".to_owned());
         if self.presence().remove(id).is_some() {
-            self.bus.publish(
-                "node_left",
-                Some(id.as_str()),
-                json!({
-                    "node_name": device.node_name,
-                    "device_id": id,
-                    "status": "NotReady",
-                    "reason": "removed",
-                }),
-            );
+            self.publish_removed(id, &device.node_name);
         }
         Ok(done)
     }
@@ -319,6 +310,52 @@ impl Devices {
             self.registry.close(&device, GoodbyeReason::Revoked);
         }
         Ok((tokens, member))
+    }
+
+    /// Takes over tables that were restored while the hub runs: who is no member any more is cut
+    /// off, and who is stays as it is. Returns how many sessions were cut.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn restored(&self) -> Result<usize> {
+        self.pki.revoke(store::revoked_certificates(&self.db).await?);
+        let mut cut = 0;
+        for session in self.registry.all() {
+            let is_member = self.member(&session.fingerprint).await?.is_some_and(|member| {
+                member.device_id == session.device_id && member.node_name == session.node_name
+            });
+            if is_member {
+                let mut tx = self.db.write().await?;
+                store::set_ready(&mut tx, &session.device_id).await?;
+                tx.commit().await?;
+            } else {
+                session.close(GoodbyeReason::Revoked);
+                cut += 1;
+            }
+        }
+        let present: Vec<_> = self.presence().keys().cloned().collect();
+        for device in present {
+            if store::get(&self.db, &device).await?.is_some() {
+                continue;
+            }
+            if let Some(presence) = self.presence().remove(&device) {
+                self.publish_removed(&device, presence.node_name.as_str());
+            }
+        }
+        Ok(cut)
+    }
+
+    fn publish_removed(&self, device: &DeviceId, node: &str) {
+        self.bus.publish(
+            "node_left",
+            Some(device.as_str()),
+            json!({
+                "node_name": node,
+                "device_id": device,
+                "status": "NotReady",
+                "reason": "removed",
+            }),
+        );
     }
 
     /// Removes heartbeats received before `before`.
