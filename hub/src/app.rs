@@ -23,7 +23,7 @@ use crate::{
     health, http, inbox,
     keys::{self, Keys},
     link::{Link, Registry},
-    live::{self, Bus},
+    live::{self, Bus, Watching},
     metrics::{self, Metrics},
     objects::Objects,
     pki::{Https, HttpsSource, Pki},
@@ -144,6 +144,7 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
+        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
         let (audit, audit_writer) = Audit::open(&db);
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
@@ -180,7 +181,7 @@ impl Hub {
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
                 commands::routes(Arc::clone(&commands)).into(),
                 blobs::routes(Arc::clone(&blobs)).into(),
-                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                live::routes(Arc::clone(&watching)),
                 metrics::routes(metrics).into(),
             ],
         );
@@ -199,6 +200,7 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },

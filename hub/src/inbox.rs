@@ -53,7 +53,6 @@ pub struct Inbox {
 /// The one that commits.
 pub struct Writer {
     db: Db,
-    devices: Arc<Devices>,
     commands: Arc<Commands>,
     bus: Arc<Bus>,
     queue: mpsc::Receiver<Said>,
@@ -84,7 +83,6 @@ pub fn open(
     };
     let writer = Writer {
         db: db.clone(),
-        devices: Arc::clone(devices),
         commands: Arc::clone(commands),
         bus: Arc::clone(bus),
         queue,
@@ -412,11 +410,11 @@ impl Writer {
             let (device, node) = (&session.device_id, &session.node_name);
             match &event.body {
                 EventBody::Heartbeat(heartbeat) => {
-                    self.devices.publish_heartbeat(device, node, heartbeat);
+                    self.bus.publish(devices::heartbeat_news(device, node, heartbeat));
                 }
-                EventBody::Detection(d) => detections::publish(&self.bus, device, node, d),
+                EventBody::Detection(d) => self.bus.publish(detections::news(device, node, d)),
                 EventBody::Alert(alert) if outcome.alerts.contains(&index) => {
-                    alerts::publish(&self.bus, device, node, alert);
+                    self.bus.publish(alerts::news(device, node, alert));
                 }
                 _ => {}
             }

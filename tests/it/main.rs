@@ -23,3 +23,4 @@ mod s3;
 mod strangers;
 mod tls;
 mod world;
+mod ws;

@@ -215,6 +215,11 @@ impl World {
         &self.token
     }
 
+    /// Calls with this session from now on.
+    pub fn use_token(&mut self, token: &str) {
+        token.clone_into(&mut self.token);
+    }
+
     pub const fn client(&self) -> &Client {
         &self.client
     }

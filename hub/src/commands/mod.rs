@@ -28,7 +28,7 @@ use crate::{
     devices::Devices,
     error::{Code, Error, Result},
     link::{Registry, Session},
-    live::Bus,
+    live::{self, Bus, What},
     settings::Settings,
 };
 
@@ -80,6 +80,7 @@ pub struct Accepted {
 pub struct Change {
     id: CommandId,
     device_id: String,
+    node_name: Option<String>,
     name: String,
     state: State,
     result: Option<Value>,
@@ -138,16 +139,12 @@ impl Commands {
         store::insert(&mut tx, &id, new, &parameters, sent_at, deadline).await?;
         tx.commit().await?;
         self.accepted.notify_one();
-        self.bus.publish(
-            "command_sent",
-            Some(new.device_id.as_str()),
-            json!({
-                "node_name": device.node_name,
-                "device_id": new.device_id,
-                "command_id": id,
-                "command": new.name,
-            }),
-        );
+        let sent = live::Event {
+            device_id: Some(new.device_id.as_str()),
+            node_name: Some(&device.node_name),
+            what: What::CommandSent { id: id.as_str(), command: &new.name },
+        };
+        self.bus.publish(sent.news());
         let frame = Frame::Command(Command {
             id: id.clone(),
             name: new.name.clone(),
@@ -272,21 +269,19 @@ impl Commands {
             if !change.state.is_final() {
                 continue;
             }
-            let mut result = change.result;
-            if let Some(result) = &mut result {
-                self.add_link(&change.device_id, result, "");
-            }
-            self.bus.publish(
-                "command_result",
-                Some(&change.device_id),
-                json!({
-                    "device_id": change.device_id,
-                    "command_id": change.id,
-                    "command": change.name,
-                    "status": change.state.as_str(),
-                    "result": result,
-                }),
-            );
+            let mut result = change.result.unwrap_or_default();
+            self.add_link(&change.device_id, &mut result, "");
+            let ended = live::Event {
+                device_id: Some(&change.device_id),
+                node_name: change.node_name.as_deref(),
+                what: What::CommandResult {
+                    id: change.id.as_str(),
+                    command: &change.name,
+                    status: change.state.as_str(),
+                    result: &result,
+                },
+            };
+            self.bus.publish(ended.news());
         }
     }
 
@@ -367,6 +362,7 @@ pub async fn apply(
     Ok(Some(Change {
         id: id.clone(),
         device_id: row.device_id,
+        node_name: row.node_name,
         name: row.name,
         state: after,
         result,

@@ -14,7 +14,7 @@ use std::{
 };
 
 use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -26,7 +26,7 @@ use crate::{
     db::{self, Db},
     error::{Error, Result},
     link::Registry,
-    live::Bus,
+    live::{Bus, Event, News, What},
     pki::{Fingerprint, Pki},
     settings::Settings,
     tokens::Tokens,
@@ -118,11 +118,7 @@ impl Devices {
         let known = self.presence().insert(device.clone(), arrived);
         store::greet(&self.db, device, hello).await?;
         if known.is_none() {
-            self.bus.publish(
-                "node_joined",
-                Some(device.as_str()),
-                json!({ "node_name": node, "device_id": device, "status": "Ready" }),
-            );
+            self.bus.publish(news(device, node, What::Joined));
         }
         Ok(())
     }
@@ -189,16 +185,8 @@ impl Devices {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
                     }
                 }
-                self.bus.publish(
-                    "node_left",
-                    Some(device.as_str()),
-                    json!({
-                        "node_name": presence.node_name,
-                        "device_id": device,
-                        "status": "NotReady",
-                        "reason": "connection lost",
-                    }),
-                );
+                let what = What::Left { reason: "connection lost" };
+                self.bus.publish(news(&device, &presence.node_name, what));
             }
         }
     }
@@ -214,23 +202,6 @@ impl Devices {
         store::set_not_ready(&mut tx, device).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Tells the watchers how a device is.
-    pub fn publish_heartbeat(&self, device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) {
-        // The stream's documented keys first, then all that the details have too.
-        let mut fields = json!({
-            "node_name": node,
-            "device_id": device,
-            "cpu": heartbeat.cpu_percent.map(|p| crate::api::percent(p.into())),
-            "memory": crate::api::size(heartbeat.memory_used_bytes),
-        });
-        if let (Value::Object(fields), Value::Object(vitals)) =
-            (&mut fields, routes::vitals(heartbeat))
-        {
-            fields.extend(vitals);
-        }
-        self.bus.publish("heartbeat", Some(device.as_str()), fields);
     }
 
     /// A device by id.
@@ -282,8 +253,9 @@ impl Devices {
             done.push("Token revoked".to_owned());
         }
         done.push("Device removed".to_owned());
-        if self.presence().remove(id).is_some() {
-            self.publish_removed(id, &device.node_name);
+        let present = self.presence().remove(id);
+        if let Some(presence) = present {
+            self.bus.publish(news(id, &presence.node_name, What::Left { reason: "removed" }));
         }
         Ok(done)
     }
@@ -338,24 +310,13 @@ impl Devices {
             if store::get(&self.db, &device).await?.is_some() {
                 continue;
             }
-            if let Some(presence) = self.presence().remove(&device) {
-                self.publish_removed(&device, presence.node_name.as_str());
+            let present = self.presence().remove(&device);
+            if let Some(presence) = present {
+                let removed = What::Left { reason: "removed" };
+                self.bus.publish(news(&device, &presence.node_name, removed));
             }
         }
         Ok(cut)
-    }
-
-    fn publish_removed(&self, device: &DeviceId, node: &str) {
-        self.bus.publish(
-            "node_left",
-            Some(device.as_str()),
-            json!({
-                "node_name": node,
-                "device_id": device,
-                "status": "NotReady",
-                "reason": "removed",
-            }),
-        );
     }
 
     /// Removes heartbeats received before `before`.
@@ -365,6 +326,22 @@ impl Devices {
     pub async fn forget_heartbeats(&self, before: Timestamp) -> Result<u64> {
         store::forget_heartbeats(&self.db, before).await
     }
+}
+
+/// What watchers are told of a device's health.
+#[must_use]
+pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) -> News {
+    let cpu = heartbeat.cpu_percent.map(|p| crate::api::percent(p.into()));
+    let what = What::Heartbeat {
+        cpu: cpu.as_deref(),
+        memory: &crate::api::size(heartbeat.memory_used_bytes),
+        vitals: &routes::vitals(heartbeat),
+    };
+    news(device, node, what)
+}
+
+fn news(device: &DeviceId, node: &NodeName, what: What<'_>) -> News {
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }
 
 /// A JSON text of ours; null where it is none.
