@@ -7,7 +7,7 @@ use crate::world::{PASSWORD, World};
 
 /// What wants a token: method, path. A route of the hub that is neither here nor in
 /// [`PUBLIC`] fails `every_route_is_tested_for_authorization`.
-const PROTECTED: [(Method, &str); 13] = [
+const PROTECTED: [(Method, &str); 17] = [
     (Method::POST, "/api/kubeedge/token/generate"),
     (Method::GET, "/api/kubeedge/tokens"),
     (Method::DELETE, "/api/kubeedge/token/{node_name}"),
@@ -21,6 +21,10 @@ const PROTECTED: [(Method, &str); 13] = [
     (Method::GET, "/api/kubeedge/metrics"),
     (Method::GET, "/api/kubeedge/security/certificates"),
     (Method::POST, "/api/kubeedge/security/certificates/renew"),
+    (Method::POST, "/api/kubeedge/backup"),
+    (Method::GET, "/api/kubeedge/backups"),
+    (Method::DELETE, "/api/kubeedge/backup/{backup_id}"),
+    (Method::POST, "/api/kubeedge/restore"),
 ];
 
 /// What wants none: health, login, and pictures by signed link.

@@ -10,6 +10,7 @@
 
 mod api;
 mod auth;
+mod backup;
 mod certificates;
 mod commands;
 mod deploy;

@@ -156,11 +156,17 @@ impl World {
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
-        let login = json!({ "username": "admin", "password": PASSWORD });
-        let (status, session) = world.call(Method::POST, "/api/auth/login", Some(login)).await;
-        assert_eq!(status, StatusCode::OK);
-        world.token = session["token"].as_str().expect("a token").to_owned();
+        world.log_in("admin", PASSWORD).await;
         world
+    }
+
+    /// Takes over a user's session.
+    pub async fn log_in(&mut self, username: &str, password: &str) -> Value {
+        self.token.clear();
+        let login = json!({ "username": username, "password": password });
+        let session = self.post("/api/auth/login", login).await;
+        self.token = session["token"].as_str().expect("a token").to_owned();
+        session
     }
 
     /// Starts the hub, on the ports of its last run where it had one.
