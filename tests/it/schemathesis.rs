@@ -30,6 +30,10 @@ async fn fuzz(role: Option<&str>) {
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemathesis.toml");
     let mut command = Command::new(cached("venv/bin/schemathesis"));
     command.arg("--config-file").arg(config).args(["run", "--no-color", "--workers", "1"]);
+    if role != Some("admin") {
+        // Who may do less is told so before his request is looked at closely.
+        command.args(["--phases", "examples,fuzzing"]);
+    }
     if role.is_some() {
         command.args(["--header", &format!("Authorization: Bearer {}", world.token())]);
     }
