@@ -7,7 +7,8 @@ use axum::{
 };
 use cloudcore_protocol::Timestamp;
 use futures_util::StreamExt as _;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
 
@@ -35,17 +36,38 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
-            return Err(Refusal {
-                error: Error::invalid("the body must be application/json"),
-                status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            });
-        }
-        let bytes = read(request.into_body()).await?;
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Error::invalid(format!("the body: {e}")).into())
+        Ok(Self(parse(&json(request).await?)?))
     }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = json(request).await?;
+        Ok(Self(if bytes.is_empty() { T::default() } else { parse(&bytes)? }))
+    }
+}
+
+async fn json(request: Request) -> Result<Vec<u8>, Refusal> {
+    if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
+        return Err(Refusal {
+            error: Error::invalid("the body must be application/json"),
+            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        });
+    }
+    read(request.into_body()).await
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if holds_nul(bytes) {
+        return Err(Error::invalid("the body: text must not hold NUL"));
+    }
+    serde_json::from_slice(bytes).map_err(|e| Error::invalid(format!("the body: {e}")))
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {
@@ -63,7 +85,19 @@ const MAX_BODY: usize = 1024 * 1024;
 /// would otherwise see a broken connection and never the answer.
 const MAX_DRAIN: usize = 16 * MAX_BODY;
 
-async fn read(body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
+/// Whether a JSON text has the escape of NUL, which no database's text holds.
+fn holds_nul(json: &[u8]) -> bool {
+    json.windows(6).enumerate().any(|(at, escape)| {
+        let before = json[..at].iter().rev().take_while(|b| **b == b'\\').count();
+        escape == b"\\u0000" && before.is_multiple_of(2)
+    })
+}
+
+/// The whole body, as far as it may be.
+///
+/// # Errors
+/// API-001 for one that is too large or breaks off.
+pub async fn read(body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
     let mut stream = body.into_data_stream();
     let (mut bytes, mut size) = (Vec::new(), 0);
     while let Some(chunk) = stream.next().await {
@@ -127,6 +161,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
+/// That something was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// `success`.
+    #[schema(example = "success")]
+    pub status: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Done {
+    /// With this sentence.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { status: "success", message: message.into() }
+    }
+}
+
 /// Which part of a list.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 pub struct Page {
@@ -147,6 +199,12 @@ impl Page {
             _ => Err(Error::invalid("limit must be 1 to 500")),
         }
     }
+}
+
+/// The first `max` characters: a column has its width, and a peer's text may have any.
+#[must_use]
+pub fn clip(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end])
 }
 
 /// `45%`.
@@ -210,6 +268,15 @@ pub fn span(micros: u64) -> String {
 #[must_use]
 pub fn seconds_since(then: Timestamp) -> u64 {
     Timestamp::now().since(then).as_secs()
+}
+
+/// How a request came; put into every request by `http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS that this hub ends.
+    Tls,
 }
 
 /// Where the client reaches this hub, `http://host:port`; put into every request by `http`.

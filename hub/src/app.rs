@@ -4,14 +4,17 @@ use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::D
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
-use tokio::{net::TcpListener, task::JoinSet};
+use sqlx::postgres::PgConnectOptions;
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Auth, Role},
+    auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
+    certificates::{self, Certificates},
     commands::{self, Commands},
-    config::Config,
+    config::{self, Config, HttpsConfig},
     db::Db,
     detections::{self, Detections},
     devices::{self, Devices},
@@ -21,7 +24,9 @@ use crate::{
     link::{Link, Registry},
     live::{self, Bus},
     metrics::{self, Metrics},
-    pki::Pki,
+    objects::Objects,
+    pki::{Https, HttpsSource, Pki},
+    settings::{self, Settings},
     tokens::{self, Tokens},
 };
 
@@ -29,8 +34,12 @@ use crate::{
 pub struct Hub {
     /// Where the API listens.
     pub http: SocketAddr,
+    /// Where the API listens for TLS, if it does.
+    pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// The OpenAPI document of what it serves.
+    pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
     pub admin_password: Option<SecretString>,
     tasks: JoinSet<()>,
@@ -38,6 +47,7 @@ pub struct Hub {
     /// Outlives the rest, so that what was read of the last sessions is committed.
     writer_shutdown: CancellationToken,
     writer: JoinSet<()>,
+    reload: Arc<Notify>,
     db: Db,
 }
 
@@ -56,15 +66,23 @@ impl Hub {
         prepare(&config.data_dir)?;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let db = Db::open(&config.data_dir.join(DATABASE)).await?;
+        let db = open_db(&config.data_dir, config.database.clone()).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
-        let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
-            cause: Some(e.into()),
-            ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
-        })?;
-        let http_address = listener.local_addr().map_err(Error::internal)?;
+        let settings = Arc::new(
+            Settings::load(
+                db.clone(),
+                settings::Live {
+                    max_devices: config.max_devices,
+                    rate_limit: config.rate_limit,
+                    ..settings::Live::default()
+                },
+            )
+            .await?,
+        );
+        let objects = Arc::new(Objects::open(config.object_store.as_ref(), &config.data_dir)?);
+        let (listener, http_address) = bind(config.http).await?;
         let registry = Arc::new(Registry::default());
         let link =
             Link::bind(config.quic, pki.tls(&[ALPN_JOIN, ALPN_LINK])?, Arc::clone(&registry))?;
@@ -72,59 +90,90 @@ impl Hub {
         let advertised =
             config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
 
+        let secure = match &config.https {
+            Some(https) => Some((
+                bind(https.address).await?,
+                Arc::new(Https::open(Arc::clone(&pki), https_source(&config, https, &advertised))?),
+            )),
+            None => None,
+        };
+        let https_address = secure.as_ref().map(|((_, address), _)| *address);
+        let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
+
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
-        let tokens =
-            Arc::new(Tokens::new(db.clone(), Arc::clone(&keys), Arc::clone(&pki), advertised));
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
+        let tokens = Arc::new(Tokens::new(
+            db.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&pki),
+            advertised,
+            Arc::clone(&settings),
+        ));
         let devices = Arc::new(Devices::new(
             db.clone(),
             Arc::clone(&tokens),
             Arc::clone(&pki),
             Arc::clone(&registry),
             Arc::clone(&bus),
-            config.max_devices,
+            Arc::clone(&settings),
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone()));
+        let certificates = Arc::new(Certificates {
+            db: db.clone(),
+            pki: Arc::clone(&pki),
+            https: certificate.clone(),
+            devices: Arc::clone(&devices),
+            registry: Arc::clone(&registry),
+            settings: Arc::clone(&settings),
+        });
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
             registry,
             Arc::clone(&blobs),
             Arc::clone(&bus),
+            Arc::clone(&settings),
         ));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
-        let front = Arc::new(http::Front {
-            auth: Arc::clone(&auth),
-            public_url: config.public_url.clone(),
-            public_monitoring: config.public_monitoring,
-        });
+        let (audit, audit_writer) = Audit::open(&db);
+        let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
+        let front = Arc::new(http::Front::new(
+            Arc::clone(&auth),
+            audit.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&answers),
+            (config.public_url.clone(), config.public_monitoring),
+            https_address,
+        ));
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
         });
-        let router = http::router(
+        let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone()),
-                auth::routes(auth),
-                tokens::routes(tokens),
-                devices::routes(Arc::clone(&devices)),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)),
-                commands::routes(Arc::clone(&commands)),
-                blobs::routes(Arc::clone(&blobs)),
-                live::routes(Arc::clone(&bus), shutdown.clone()),
-                metrics::routes(metrics),
+                health::routes(db.clone()).into(),
+                auth::routes(auth, audit),
+                tokens::routes(tokens).into(),
+                certificates::routes(Arc::clone(&certificates)),
+                devices::routes(Arc::clone(&devices)).into(),
+                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
+                commands::routes(Arc::clone(&commands)).into(),
+                blobs::routes(Arc::clone(&blobs)).into(),
+                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                metrics::routes(metrics).into(),
             ],
         );
 
         let writer_shutdown = CancellationToken::new();
         let mut writer = JoinSet::new();
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
+        writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
@@ -137,25 +186,28 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, pki },
+            Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },
             shutdown.clone(),
         ));
-        tasks.spawn({
-            let shutdown = shutdown.clone();
-            async move {
-                if let Err(error) = http::serve(listener, router, shutdown).await {
-                    tracing::error!(?error, "the API's listener failed");
-                }
-            }
-        });
+        let reload = Arc::new(Notify::new());
+        let server = http::Server::new(router, shutdown.clone());
+        if let Some(((listener, _), certificate)) = secure {
+            let acceptor = TlsAcceptor::from(Arc::new(certificate.tls()?));
+            tasks.spawn(server.clone().listen(listener, Some(acceptor)));
+            tasks.spawn(watch_certificate(certificate, Arc::clone(&reload), shutdown.clone()));
+        }
+        tasks.spawn(server.listen(listener, None));
         Ok(Self {
             http: http_address,
+            https: https_address,
             quic: quic_address,
+            openapi,
             admin_password,
             tasks,
             shutdown,
             writer_shutdown,
             writer,
+            reload,
             db,
         })
     }
@@ -166,6 +218,12 @@ impl Hub {
             Some(_) = self.tasks.join_next() => {}
             Some(_) = self.writer.join_next() => {}
         }
+    }
+
+    /// Reads the certificate's files again, where there are any; what is bad is logged and not
+    /// used.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Takes no more work, lets what has begun end, says goodbye to agents and closes the
@@ -184,49 +242,63 @@ impl Hub {
 /// # Errors
 /// API-001 for a bad name or password, API-005 when the name is taken, or the database's.
 pub async fn create_user(
-    data_dir: &std::path::Path,
+    place: Place<'_>,
     username: &str,
     password: &str,
     role: Role,
 ) -> Result<()> {
-    open_auth(data_dir).await?.create_user(username, password, role).await.map(|_| ())
+    open_auth(place).await?.create_user(username, password, role).await.map(|_| ())
 }
 
 /// Gives a user another password.
 ///
 /// # Errors
 /// API-001 for a bad password, API-004 for an unknown user, or the database's.
-pub async fn set_password(
-    data_dir: &std::path::Path,
-    username: &str,
-    password: &str,
-) -> Result<()> {
-    open_auth(data_dir).await?.set_password(username, password).await
+pub async fn set_password(place: Place<'_>, username: &str, password: &str) -> Result<()> {
+    open_auth(place).await?.set_password(username, password).await
 }
 
-async fn open_auth(data_dir: &std::path::Path) -> Result<Auth> {
-    prepare(data_dir)?;
-    let db = Db::open(&data_dir.join(DATABASE)).await?;
-    Ok(Auth::new(db, Arc::new(Keys::load(data_dir)?)))
+/// Where a hub's state lives: what commands beside `serve` are told.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// The data directory.
+    pub data_dir: &'a std::path::Path,
+    /// The database, where it is not in the data directory.
+    pub database: Option<PgConnectOptions>,
+}
+
+async fn open_auth(place: Place<'_>) -> Result<Auth> {
+    prepare(place.data_dir)?;
+    let db = open_db(place.data_dir, place.database).await?;
+    Ok(Auth::new(db, Arc::new(Keys::load(place.data_dir)?)))
+}
+
+async fn open_db(data_dir: &std::path::Path, database: Option<PgConnectOptions>) -> Result<Db> {
+    match database {
+        Some(options) => Db::connect(options).await,
+        None => {
+            let path = data_dir.join(DATABASE);
+            // SQLite gives its journals the database's mode.
+            let make = || {
+                std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            };
+            make().map_err(|e| unusable(&path, e))?;
+            Db::open(&path).await
+        }
+    }
+}
+
+fn unusable(path: &std::path::Path, error: std::io::Error) -> Error {
+    let message = format!("can't use {}", path.display());
+    Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
 }
 
 /// Makes the data directory, for its owner only.
 fn prepare(data_dir: &std::path::Path) -> Result<()> {
-    let private = |path: &std::path::Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    };
-    let make = || {
-        std::fs::create_dir_all(data_dir)?;
-        private(data_dir, 0o700)?;
-        // SQLite gives its journals the database's mode.
-        let database = data_dir.join(DATABASE);
-        std::fs::OpenOptions::new().append(true).create(true).open(&database)?;
-        private(&database, 0o600)
-    };
-    make().map_err(|e: std::io::Error| Error {
-        cause: Some(e.into()),
-        ..Error::new(Code::Unavailable, format!("can't use {}", data_dir.display()))
-    })
+    std::fs::create_dir_all(data_dir)
+        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|e| unusable(data_dir, e))
 }
 
 /// What nodes can connect to where the hub listens on every address: the address that the
@@ -245,13 +317,72 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.map_err(|e| Error {
+        cause: Some(e.into()),
+        ..Error::new(Code::Unavailable, format!("can't listen on {address}/tcp"))
+    })?;
+    let bound = listener.local_addr().map_err(Error::internal)?;
+    Ok((listener, bound))
+}
+
+/// Where the API's certificate comes from, and for an own one all names by which clients may know
+/// this hub.
+fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> HttpsSource {
+    if let Some((certificate, key)) = https.files.clone() {
+        return HttpsSource::Files { certificate, key };
+    }
+    let mut names = https.names.clone();
+    names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
+    names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
+    names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut seen = std::collections::HashSet::new();
+    for name in &mut names {
+        // As in URLs, an IPv6 address may be in brackets.
+        *name = name.trim_matches(['[', ']']).to_owned();
+    }
+    names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
+    HttpsSource::Own(names)
+}
+
+/// How often the certificate's files are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+async fn watch_certificate(
+    certificate: Arc<Https>,
+    reload: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+            () = reload.notified() => {}
+        }
+        let certificate = Arc::clone(&certificate);
+        let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
+        match looked.map_err(Error::internal).flatten() {
+            Ok(true) => tracing::info!("the API's new certificate is served"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(?error, "the API's new certificate is bad; the old one goes on");
+            }
+        }
+    }
+}
+
 /// What has to be tidied up.
 struct Kept {
     devices: Arc<Devices>,
     detections: Arc<Detections>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    certificates: Arc<Certificates>,
+    answers: Arc<http::Answers>,
     pki: Arc<Pki>,
+    certificate: Option<Arc<Https>>,
 }
 
 async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
@@ -270,18 +401,22 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
+            kept.certificates.forget(before).await?;
+            kept.answers.forget().await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };
         if let Err(error) = done.await {
             tracing::error!(?error, "old data can't be removed");
         }
-        // The hub's certificate lives 90 days; a new one each day costs nothing.
-        if ticks > 0
-            && ticks.is_multiple_of(24)
-            && let Err(error) = kept.pki.renew_server_certificate()
-        {
-            tracing::error!(?error, "the hub's certificate can't be renewed");
+        // The hub's certificates live 90 days; new ones each day cost nothing. Files are somebody
+        // else's to renew.
+        if ticks > 0 && ticks.is_multiple_of(24) {
+            let own = kept.certificate.as_ref().filter(|certificate| certificate.is_own());
+            let renewed = kept.pki.renew_link_certificate();
+            if let Err(error) = renewed.and_then(|()| own.map_or(Ok(()), |own| own.renew())) {
+                tracing::error!(?error, "the hub's certificates can't be renewed");
+            }
         }
         ticks += 1;
     }

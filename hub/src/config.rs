@@ -1,10 +1,16 @@
 //! Settings: flags, then `CLOUDCORE_*`, then a TOML file, then defaults. Read and checked whole
 //! before anything binds.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
@@ -17,12 +23,32 @@ pub struct Options {
     /// Where the API listens; port 0 takes a free one [default: 0.0.0.0:5000]
     #[arg(long, env = "CLOUDCORE_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
+    /// Where the API listens for TLS [default: nowhere]
+    #[arg(long, env = "CLOUDCORE_HTTPS", value_name = "ADDRESS")]
+    pub https: Option<SocketAddr>,
+    /// PEM chain for it, read again when it changes [default: a certificate of the hub's own CA]
+    #[arg(long, env = "CLOUDCORE_HTTPS_CERT", value_name = "FILE")]
+    pub https_cert: Option<PathBuf>,
+    /// PEM key of that chain
+    #[arg(long, env = "CLOUDCORE_HTTPS_KEY", value_name = "FILE")]
+    pub https_key: Option<PathBuf>,
+    /// One more name or address in the own certificate, beside localhost, this machine's and the
+    /// advertised one
+    #[arg(long, env = "CLOUDCORE_HTTPS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub https_name: Option<Vec<String>>,
+    /// Where pictures and backups are: s3://BUCKET/PREFIX (keys, region and endpoint from AWS_*),
+    /// or file:///FOLDER [default: DATA_DIR/objects]
+    #[arg(long, env = "CLOUDCORE_OBJECT_STORE", value_name = "URL")]
+    pub object_store: Option<Url>,
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
     /// Where MQTT clients will connect; this build has no broker, says so, and binds nothing
     #[arg(long, env = "CLOUDCORE_MQTT", value_name = "ADDRESS")]
     pub mqtt: Option<SocketAddr>,
+    /// A PostgreSQL database instead of SQLite in the data directory: postgres://user@host/name
+    #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
     /// HOST:PORT that agents use to reach the QUIC port [default: as bound]
     #[arg(long, env = "CLOUDCORE_ADVERTISE_ADDRESS", value_name = "HOST:PORT")]
     pub advertise_address: Option<String>,
@@ -32,6 +58,9 @@ pub struct Options {
     /// Let anybody watch the event stream and the status of a command, as the contract shows
     #[arg(long, env = "CLOUDCORE_PUBLIC_MONITORING", num_args = 0..=1, default_missing_value = "true")]
     pub public_monitoring: Option<bool>,
+    /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]
+    #[arg(long, env = "CLOUDCORE_RATE_LIMIT", value_name = "N")]
+    pub rate_limit: Option<u32>,
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
@@ -43,6 +72,17 @@ pub struct Options {
     pub node_certificate_life: Option<u32>,
 }
 
+/// The API's TLS listener.
+#[derive(Debug, Clone)]
+pub struct HttpsConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// A PEM chain and its key, where the certificate is not of the hub's own CA.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// More names of the own certificate.
+    pub names: Vec<String>,
+}
+
 /// Settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -50,14 +90,22 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The API's listener.
     pub http: SocketAddr,
+    /// The API's TLS listener, where there is one.
+    pub https: Option<HttpsConfig>,
+    /// Where objects are, `s3:` or `file:`, where it is not the data directory.
+    pub object_store: Option<Url>,
     /// The agents' listener.
     pub quic: SocketAddr,
+    /// The database; SQLite in the data directory where there is none.
+    pub database: Option<PgConnectOptions>,
     /// What `join_command` names, where it is not the bound address.
     pub advertise: Option<String>,
     /// Base of links to the hub.
     pub public_url: Option<Url>,
     /// Whether the event stream and command status want no token.
     pub public_monitoring: bool,
+    /// Requests a minute for each caller.
+    pub rate_limit: u32,
     /// Most members.
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
@@ -99,11 +147,18 @@ impl Options {
         Self {
             data_dir: self.data_dir.or(under.data_dir),
             http: self.http.or(under.http),
+            https: self.https.or(under.https),
+            https_cert: self.https_cert.or(under.https_cert),
+            https_key: self.https_key.or(under.https_key),
+            https_name: self.https_name.or(under.https_name),
+            object_store: self.object_store.or(under.object_store),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
+            database_url: self.database_url.or(under.database_url),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
+            rate_limit: self.rate_limit.or(under.rate_limit),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
@@ -146,17 +201,153 @@ impl Options {
                 "must be 20 to 31622400 seconds".into(),
             ));
         }
+        let https = https(
+            self.https,
+            self.https_cert,
+            self.https_key,
+            self.https_name.unwrap_or_default(),
+        )?;
+        check_object_store(self.object_store.as_ref())?;
         Ok(Config {
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
+            https,
+            object_store: self.object_store,
             quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
+            database: self.database_url.as_ref().map(database).transpose()?,
             advertise: self.advertise_address,
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
+            rate_limit: self.rate_limit.unwrap_or(100),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
             admin_password: None,
         })
+    }
+}
+
+/// A database's URL, parsed. Nothing of it is in an error: it holds a password.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn database(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
+    let bad = |why: &str| ConfigError::Value("database-url", why.into());
+    let url = url.expose_secret();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(bad("must be postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
+    }
+    url.parse().map_err(|_| bad("is no URL of a PostgreSQL database"))
+}
+
+fn https(
+    address: Option<SocketAddr>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    names: Vec<String>,
+) -> Result<Option<HttpsConfig>, ConfigError> {
+    let refuse = |setting, why: &str| Err(ConfigError::Value(setting, why.into()));
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return refuse("https-cert", "needs https-key as well"),
+        (None, Some(_)) => return refuse("https-key", "needs https-cert as well"),
+    };
+    if files.is_some() && !names.is_empty() {
+        return refuse("https-name", "is for the hub's own certificate, and https-cert is given");
+    }
+    if let Some(name) = names.iter().find(|name| !is_host_name(name)) {
+        return refuse("https-name", &format!("'{name}' is no host name or address"));
+    }
+    match address {
+        Some(address) => Ok(Some(HttpsConfig { address, files, names })),
+        None if files.is_some() => refuse("https-cert", "needs https, the address to listen on"),
+        None if !names.is_empty() => refuse("https-name", "needs https, the address to listen on"),
+        None => Ok(None),
+    }
+}
+
+/// A name with or without a leading `*.`, or an IP address.
+#[must_use]
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    name.parse::<IpAddr>().is_ok() || (host.len() <= 253 && host.split('.').all(label))
+}
+
+fn check_object_store(url: Option<&Url>) -> Result<(), ConfigError> {
+    let Some(url) = url else { return Ok(()) };
+    let refuse = |why: &str| Err(ConfigError::Value("object-store", why.into()));
+    match url.scheme() {
+        "s3" if url.host_str().is_none_or(str::is_empty) => refuse("names no bucket: s3://BUCKET"),
+        "s3" | "file" if url.query().is_some() || url.fragment().is_some() => {
+            refuse("takes no '?' and no '#': keys, region and endpoint are AWS_* variables")
+        }
+        "s3" if !url.username().is_empty() || url.password().is_some() || url.port().is_some() => {
+            refuse("is s3://BUCKET/PREFIX: keys, region and endpoint are AWS_* variables")
+        }
+        "s3" => Ok(()),
+        "file" if url.to_file_path().is_err() => refuse("must be file:///FOLDER"),
+        "file" => Ok(()),
+        "gs" | "az" | "azure" | "abfs" | "abfss" | "adl" => {
+            refuse("this build has S3 and local folders, not Google's and Azure's stores")
+        }
+        other => {
+            refuse(&format!("'{other}:' is unknown; it is s3://BUCKET/PREFIX or file:///FOLDER"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    fn refused(options: Options) -> String {
+        options.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn half_a_tls_listener_is_refused() {
+        let all = Options {
+            https: Some("127.0.0.1:0".parse().unwrap()),
+            https_cert: Some("c.pem".into()),
+            https_key: Some("k.pem".into()),
+            ..Options::default()
+        };
+        assert!(all.clone().check().unwrap().https.unwrap().files.is_some());
+        let without_key = Options { https_key: None, ..all.clone() };
+        assert_eq!(refused(without_key), "https-cert: needs https-key as well");
+        let without_address = Options { https: None, ..all.clone() };
+        assert_eq!(refused(without_address), "https-cert: needs https, the address to listen on");
+        let named = Options { https_name: Some(vec!["hub".into()]), ..all };
+        assert!(refused(named).starts_with("https-name: is for the hub's own certificate"));
+        let odd = Options {
+            https: Some("127.0.0.1:0".parse().unwrap()),
+            https_name: Some(vec!["a..b".into()]),
+            ..Options::default()
+        };
+        assert_eq!(refused(odd), "https-name: 'a..b' is no host name or address");
+    }
+
+    #[test]
+    fn an_object_store_is_s3_or_a_folder() {
+        let check = |url: &str| {
+            let options =
+                Options { object_store: Some(url.parse().unwrap()), ..Options::default() };
+            options.check().map(|_| ()).map_err(|e| e.to_string())
+        };
+        for good in ["s3://bucket", "s3://bucket/some/prefix", "file:///srv/objects"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        assert!(check("gs://bucket").unwrap_err().contains("not Google's and Azure's"));
+        for bad in ["az://c", "s3:///prefix", "s3://key:secret@bucket", "s3://b?x=1", "ftp://a/b"] {
+            assert!(check(bad).unwrap_err().starts_with("object-store: "), "{bad}");
+        }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, detections > devices > link >
-//! live > blobs, tokens > auth, pki > api > keys, db > error, config`
+//! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
+//! devices > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects > error,
+//! config`
 
 pub mod app;
 pub mod config;
@@ -13,6 +14,7 @@ mod alerts;
 mod api;
 mod auth;
 mod blobs;
+mod certificates;
 mod commands;
 mod db;
 mod detections;
@@ -24,7 +26,9 @@ mod keys;
 mod link;
 mod live;
 mod metrics;
+mod objects;
 mod pki;
+mod settings;
 mod tokens;
 
 pub use auth::Role;

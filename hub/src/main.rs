@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloudcore_hub::{
     Role,
-    app::{self, Hub},
-    config::Options,
+    app::{self, Hub, Place},
+    config::{self, Options},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -28,6 +28,8 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(Box<Serve>),
+    /// Print the OpenAPI document of this release
+    Openapi,
     /// Manage users, whether the hub runs or not
     #[command(subcommand)]
     Admin(Admin),
@@ -46,12 +48,22 @@ struct UserArgs {
     /// The hub's data directory
     #[arg(long, env = "CLOUDCORE_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
+    /// Its database, where that is not in the data directory
+    #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<SecretString>,
     /// Name of the user
     #[arg(long)]
     username: String,
     /// What a new user may do: viewer, operator or admin
     #[arg(long, default_value = "viewer")]
     role: Role,
+}
+
+impl UserArgs {
+    fn place(&self) -> anyhow::Result<Place<'_>> {
+        let database = self.database_url.as_ref().map(config::database).transpose()?;
+        Ok(Place { data_dir: &self.data_dir, database })
+    }
 }
 
 #[derive(clap::Args)]
@@ -74,6 +86,7 @@ fn main() -> ExitCode {
         .init();
     let done = match command {
         Command::Serve(serve) => run(*serve),
+        Command::Openapi => openapi(),
         Command::Admin(admin) => administer(admin),
     };
     match done {
@@ -87,25 +100,53 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn administer(admin: Admin) -> anyhow::Result<()> {
+    install_tls()?;
     let mut password = String::new();
     std::io::stdin().read_line(&mut password).context("the password")?;
     let password = password.trim_end_matches(['\r', '\n']);
     match admin {
         Admin::CreateUser(user) => {
-            app::create_user(&user.data_dir, &user.username, password, user.role).await?;
+            app::create_user(user.place()?, &user.username, password, user.role).await?;
         }
         Admin::SetPassword(user) => {
-            app::set_password(&user.data_dir, &user.username, password).await?;
+            app::set_password(user.place()?, &user.username, password).await?;
         }
     }
     Ok(())
 }
 
+/// The routes describe themselves as they are put together: a hub that nobody can reach, and that
+/// leaves nothing, is the one that knows them all.
 #[tokio::main]
-async fn run(serve: Serve) -> anyhow::Result<()> {
+async fn openapi() -> anyhow::Result<()> {
+    install_tls()?;
+    let dir = tempfile::TempDir::with_prefix("cloudcore-openapi-").context("a folder")?;
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Options {
+        data_dir: Some(dir.path().to_owned()),
+        http: Some(local),
+        quic: Some(local),
+        mqtt: Some(local),
+        ..Options::default()
+    }
+    .check()?;
+    // Nobody logs in: whatever is long enough will do, and nothing is printed.
+    config.admin_password = Some("a hub that is never asked".to_owned().into());
+    let hub = Hub::start(config).await?;
+    println!("{:#}", hub.openapi);
+    hub.stop().await;
+    dir.close().context("the temporary folder")
+}
+
+fn install_tls() -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("TLS is set up twice"))?;
+        .map_err(|_| anyhow::anyhow!("TLS is set up twice"))
+}
+
+#[tokio::main]
+async fn run(serve: Serve) -> anyhow::Result<()> {
+    install_tls()?;
     let mut options = serve.options;
     if let Some(path) = &serve.config {
         options = options.over(Options::from_file(path)?);
@@ -119,6 +160,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let mut hub = Hub::start(config).await?;
     if let Some(password) = &hub.admin_password {
         eprintln!(
@@ -130,18 +172,22 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     let ready = serde_json::json!({
         "event": "ready",
         "http": hub.http.to_string(),
+        "https": hub.https.map(|address| address.to_string()),
         "quic": hub.quic.to_string(),
         "mqtt": null,
     });
     println!("{ready}");
     std::io::stdout().flush().context("standard output")?;
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = hub.failed() => {
-            hub.stop().await;
-            anyhow::bail!("a part of the hub failed; the log says which");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => hub.reload(),
+            () = hub.failed() => {
+                hub.stop().await;
+                anyhow::bail!("a part of the hub failed; the log says which");
+            }
         }
     }
     tracing::info!("stopping");

@@ -47,8 +47,8 @@ pub use hello::{
 };
 pub use ids::{CommandId, DeviceId, IdError, NodeName};
 pub use join::{
-    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewReply, RenewRequest,
-    Secret,
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,
+    RenewRequest, Secret,
 };
 pub use time::Timestamp;
 pub use token::{JoinToken, TokenError};

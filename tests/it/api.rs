@@ -7,7 +7,7 @@ use crate::world::{PASSWORD, World};
 
 /// What wants a token: method, path. A route of the hub that is neither here nor in
 /// [`PUBLIC`] fails `every_route_is_tested_for_authorization`.
-const PROTECTED: [(Method, &str); 11] = [
+const PROTECTED: [(Method, &str); 13] = [
     (Method::POST, "/api/kubeedge/token/generate"),
     (Method::GET, "/api/kubeedge/tokens"),
     (Method::DELETE, "/api/kubeedge/token/{node_name}"),
@@ -19,6 +19,8 @@ const PROTECTED: [(Method, &str); 11] = [
     (Method::GET, "/api/kubeedge/command/{command_id}/status"),
     (Method::GET, "/api/kubeedge/monitor/stream"),
     (Method::GET, "/api/kubeedge/metrics"),
+    (Method::GET, "/api/kubeedge/security/certificates"),
+    (Method::POST, "/api/kubeedge/security/certificates/renew"),
 ];
 
 /// What wants none: health, login, and pictures by signed link.

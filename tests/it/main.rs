@@ -9,12 +9,17 @@
 )]
 
 mod api;
+mod auth;
+mod certificates;
 mod commands;
 mod deploy;
 mod detection;
 mod join;
 mod link;
+mod objects;
 mod ranks;
 mod relay;
+mod s3;
 mod strangers;
+mod tls;
 mod world;

@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -42,6 +42,13 @@ pub fn cached(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").join(name);
     assert!(path.exists(), "{} is missing: run `deploy/setup.sh test`", path.display());
     path.canonicalize().expect("it exists")
+}
+
+/// An HTTP client that goes straight to where it is told.
+pub fn client() -> ClientBuilder {
+    // The provider is the whole process's: whichever test comes first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
 }
 
 /// Asks until the answer is `Some`.
@@ -112,11 +119,15 @@ pub struct World {
     pub dir: TempDir,
     hub: Option<Process>,
     http: String,
+    /// Where TLS is spoken, once a hub was started with it.
+    pub https: Option<String>,
     pub quic: String,
     client: Client,
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
+    /// More of the hub's environment.
+    env: Vec<(String, String)>,
 }
 
 impl World {
@@ -126,16 +137,23 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_in(more, &[]).await
+    }
+
+    /// With more arguments and environment for the hub.
+    pub async fn start_in(more: &[&str], env: &[(&str, &str)]) -> Self {
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {
             dir,
             hub: None,
             http: "127.0.0.1:0".into(),
+            https: None,
             quic: "127.0.0.1:0".into(),
-            client: Client::builder().no_proxy().build().expect("an HTTP client"),
+            client: client().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
+            env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -153,10 +171,14 @@ impl World {
             .arg("--data-dir")
             .arg(self.dir.path().join("hub"))
             .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
+            // A story asks more often than a person; those of the limit set it.
+            .env("CLOUDCORE_RATE_LIMIT", "0")
             .args(&self.more)
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
         let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
         self.http = hub.ready["http"].as_str().expect("an address").to_owned();
+        self.https = hub.ready["https"].as_str().map(str::to_owned);
         self.quic = hub.ready["quic"].as_str().expect("an address").to_owned();
         self.hub = Some(hub);
     }
@@ -169,8 +191,23 @@ impl World {
         self.hub.take().expect("a hub").stop().await
     }
 
+    /// What makes the hub read its certificate's files again.
+    pub fn hang_up_hub(&self) {
+        self.hub.as_ref().expect("a hub").signal(Signal::SIGHUP);
+    }
+
+    /// All that the hub logged.
+    pub fn hub_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("hub.log")).expect("a log")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
+    }
+
+    /// Where the API listens without TLS.
+    pub fn http(&self) -> &str {
+        &self.http
     }
 
     /// The operator's session.

@@ -3,19 +3,19 @@
 
 mod routes;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{BlobHash, BlobHeader, DeviceId, Timestamp};
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem};
 use ring::hmac;
 
 pub use routes::routes;
 
 use crate::{
-    db::Db,
+    db::{self, Db},
     error::{Error, Result},
     keys::{self, Keys},
+    objects::Objects,
 };
 
 /// Largest blob, bytes.
@@ -27,7 +27,7 @@ const LINK_LIFE: Duration = Duration::from_secs(3600);
 pub struct Blobs {
     db: Db,
     keys: Arc<Keys>,
-    store: Arc<dyn ObjectStore>,
+    objects: Arc<Objects>,
 }
 
 /// A blob's content.
@@ -39,21 +39,15 @@ pub struct Blob {
     pub bytes: Bytes,
 }
 
-fn location(device_id: &str, hash: &str) -> object_store::path::Path {
-    object_store::path::Path::from_iter(["blobs", device_id, hash])
+fn key(device_id: &str, hash: &str) -> String {
+    format!("blobs/{device_id}/{hash}")
 }
 
 impl Blobs {
-    /// Over a folder in the data directory.
-    ///
-    /// # Errors
-    /// API-007 when it can't be made.
-    pub fn open(db: Db, keys: Arc<Keys>, data_dir: &Path) -> Result<Self> {
-        let root = data_dir.join("objects");
-        std::fs::create_dir_all(&root).map_err(Error::internal)?;
-        let store =
-            LocalFileSystem::new_with_prefix(root).map_err(Error::internal)?.with_fsync(true);
-        Ok(Self { db, keys, store: Arc::new(store) })
+    /// Over this database and object store.
+    #[must_use]
+    pub fn new(db: Db, keys: Arc<Keys>, objects: Arc<Objects>) -> Self {
+        Self { db, keys, objects }
     }
 
     /// Stores what a device sent; durable when this returns. Repeating it changes nothing.
@@ -70,12 +64,9 @@ impl Blobs {
             _ => "application/octet-stream",
         };
         let hash = header.hash.to_string();
-        self.store
-            .put(&location(device.as_str(), &hash), PutPayload::from_bytes(bytes))
-            .await
-            .map_err(Error::internal)?;
+        self.objects.put(&key(device.as_str(), &hash), bytes).await?;
         let mut tx = self.db.write().await?;
-        sqlx::query(
+        db::sql(
             "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id, hash) DO UPDATE SET created_at = excluded.created_at",
@@ -86,9 +77,9 @@ impl Blobs {
         .bind(content_type)
         .bind(header.command_id.as_ref().map(ToString::to_string))
         .bind(Timestamp::now().micros())
-        .execute(&mut *tx)
+        .run(&mut tx)
         .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// A blob's bytes.
@@ -98,18 +89,13 @@ impl Blobs {
     pub async fn get(&self, device: &DeviceId, hash: &str) -> Result<Blob> {
         let missing = || Error::not_found("picture", hash);
         let content_type: String =
-            sqlx::query_scalar("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
+            db::sql("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device.as_str())
                 .bind(hash)
-                .fetch_optional(self.db.read())
+                .optional_value(&self.db)
                 .await?
                 .ok_or_else(missing)?;
-        let found = self.store.get(&location(device.as_str(), hash)).await;
-        let bytes = match found {
-            Ok(found) => found.bytes().await.map_err(Error::internal)?,
-            Err(object_store::Error::NotFound { .. }) => return Err(missing()),
-            Err(e) => return Err(Error::internal(e)),
-        };
+        let bytes = self.objects.get(&key(device.as_str(), hash)).await?.ok_or_else(missing)?;
         Ok(Blob { content_type, bytes })
     }
 
@@ -125,7 +111,7 @@ impl Blobs {
     /// Whether a link's parts are what [`Self::link`] made, in time.
     #[must_use]
     pub fn link_holds(&self, device: &DeviceId, hash: &str, expires: i64, signature: &str) -> bool {
-        let Some(signature) = unhex(signature) else { return false };
+        let Some(signature) = keys::unhex(signature) else { return false };
         let text = signed(device.as_str(), hash, expires);
         hmac::verify(&self.keys.links, &text, &signature).is_ok()
             && expires > Timestamp::now().seconds()
@@ -136,8 +122,8 @@ impl Blobs {
     /// # Errors
     /// The database's.
     pub async fn bytes_stored(&self) -> Result<u64> {
-        let sum: i64 = sqlx::query_scalar("SELECT coalesce(sum(size), 0) FROM blobs")
-            .fetch_one(self.db.read())
+        let sum: i64 = db::sql("SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs")
+            .value(&self.db)
             .await?;
         Ok(u64::try_from(sum).unwrap_or(0))
     }
@@ -148,21 +134,18 @@ impl Blobs {
     /// The database's or the object store's.
     pub async fn remove_older(&self, before: Timestamp) -> Result<usize> {
         let old: Vec<(String, String)> =
-            sqlx::query_as("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
+            db::sql("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
                 .bind(before.micros())
-                .fetch_all(self.db.read())
+                .all(&self.db)
                 .await?;
         for (device, hash) in &old {
             // The bytes first: a row without bytes is an honest 404, bytes without a row are lost.
-            match self.store.delete(&location(device, hash)).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(e) => return Err(Error::internal(e)),
-            }
+            self.objects.delete(&key(device, hash)).await?;
             let mut tx = self.db.write().await?;
-            sqlx::query("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
+            db::sql("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device)
                 .bind(hash)
-                .execute(&mut *tx)
+                .run(&mut tx)
                 .await?;
             tx.commit().await?;
         }
@@ -172,11 +155,4 @@ impl Blobs {
 
 fn signed(device_id: &str, hash: &str, expires: i64) -> Vec<u8> {
     format!("image\n{device_id}\n{hash}\n{expires}").into_bytes()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }

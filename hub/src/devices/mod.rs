@@ -15,7 +15,7 @@ use std::{
 
 use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
@@ -23,16 +23,20 @@ pub use routes::{details, routes};
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
-    db::Db,
+    db::{self, Db},
     error::{Error, Result},
     link::Registry,
     live::Bus,
-    pki::Pki,
+    pki::{Fingerprint, Pki},
+    settings::Settings,
     tokens::Tokens,
 };
 
 /// How long a device whose session was lost is still `Ready`.
 pub const GRACE: Duration = Duration::from_secs(15);
+
+/// Renewals that a waiter may be behind.
+const RENEWALS: usize = 64;
 
 /// The devices.
 pub struct Devices {
@@ -41,8 +45,10 @@ pub struct Devices {
     pki: Arc<Pki>,
     registry: Arc<Registry>,
     bus: Arc<Bus>,
-    max_devices: u32,
+    settings: Arc<Settings>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
+    /// Who has a new certificate, and which.
+    renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
 }
 
 /// A device that is `Ready`.
@@ -71,9 +77,10 @@ impl Devices {
         pki: Arc<Pki>,
         registry: Arc<Registry>,
         bus: Arc<Bus>,
-        max_devices: u32,
+        settings: Arc<Settings>,
     ) -> Self {
-        Self { db, tokens, pki, registry, bus, max_devices, presence: Mutex::default() }
+        let (renewals, _) = broadcast::channel(RENEWALS);
+        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default(), renewals }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -87,10 +94,10 @@ impl Devices {
     /// # Errors
     /// The database's.
     pub async fn load(&self) -> Result<()> {
-        self.pki.revoke(store::revoked_certificates(self.db.read()).await?);
+        self.pki.revoke(store::revoked_certificates(&self.db).await?);
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE devices SET status = 'NotReady'").execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        db::sql("UPDATE devices SET status = 'NotReady'").run(&mut tx).await?;
+        tx.commit().await
     }
 
     /// Whose certificate this is.
@@ -98,7 +105,7 @@ impl Devices {
     /// # Errors
     /// `Ok(None)` for one that is not a member's, or no more.
     pub async fn member(&self, fingerprint: &str) -> Result<Option<Member>> {
-        store::member(self.db.read(), fingerprint).await
+        store::member(&self.db, fingerprint).await
     }
 
     /// A device's session began.
@@ -132,6 +139,19 @@ impl Devices {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.presence().len()
+    }
+
+    /// Who renews its certificate from now on, and the new one's fingerprint.
+    pub fn renewals(&self) -> broadcast::Receiver<(DeviceId, Fingerprint)> {
+        self.renewals.subscribe()
+    }
+
+    /// The device of a node.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_node(&self, node: &NodeName) -> Result<Option<DeviceId>> {
+        store::by_node(&self.db, node).await
     }
 
     /// Whether the device has a session now.
@@ -218,7 +238,7 @@ impl Devices {
     /// # Errors
     /// API-004.
     pub async fn get(&self, id: &DeviceId) -> Result<Device> {
-        store::get(self.db.read(), id).await?.ok_or_else(|| Error::not_found("device", id))
+        store::get(&self.db, id).await?.ok_or_else(|| Error::not_found("device", id))
     }
 
     /// One page of the devices that match, how many match in all, and the next page's cursor.
@@ -226,7 +246,7 @@ impl Devices {
     /// # Errors
     /// API-001 for a bad page.
     pub async fn list(&self, filter: &Filter) -> Result<(i64, Vec<Device>, Option<i64>)> {
-        store::list(self.db.read(), filter).await
+        store::list(&self.db, filter).await
     }
 
     /// How many devices there are of each type, and how many in all.
@@ -234,7 +254,7 @@ impl Devices {
     /// # Errors
     /// The database's.
     pub async fn count_by_type(&self) -> Result<Vec<(String, i64)>> {
-        store::count_by_type(self.db.read()).await
+        store::count_by_type(&self.db).await
     }
 
     /// Removes a device: its certificates end, its tokens are withdrawn, its session is cut.
