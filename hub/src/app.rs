@@ -163,7 +163,7 @@ impl Hub {
                 certificates::routes(Arc::clone(&certificates)),
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
-                commands::routes(Arc::clone(&commands)).into(),
+                commands::routes(Arc::clone(&commands)),
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&bus), shutdown.clone()).into(),
                 metrics::routes(metrics).into(),
