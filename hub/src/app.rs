@@ -10,14 +10,16 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::{self, Apps},
     auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
     db::Db,
-    detections::{self, Detections},
+    detections::Detections,
     devices::{self, Devices},
+    diagnostics::{self, Diagnostics},
     error::{Code, Error, Result},
     health, http, inbox,
     keys::Keys,
@@ -25,6 +27,7 @@ use crate::{
     live::{self, Bus},
     metrics::{self, Metrics},
     objects::Objects,
+    overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
@@ -135,6 +138,18 @@ impl Hub {
             Arc::clone(&bus),
             Arc::clone(&settings),
         ));
+        let apps = Arc::new(Apps::new(
+            db.clone(),
+            Arc::clone(&devices),
+            Arc::clone(&commands),
+            Arc::clone(&settings),
+        ));
+        let overview = Arc::new(Overview {
+            devices: Arc::clone(&devices),
+            detections: Arc::clone(&detections),
+            apps: Arc::clone(&apps),
+        });
+        let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
@@ -161,9 +176,11 @@ impl Hub {
                 auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
                 certificates::routes(Arc::clone(&certificates)),
-                devices::routes(Arc::clone(&devices)).into(),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
+                devices::routes(Arc::clone(&devices)),
+                overview::routes(overview),
+                apps::routes(Arc::clone(&apps)),
                 commands::routes(Arc::clone(&commands)),
+                diagnostics::routes(Arc::clone(&diagnostics)),
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&bus), shutdown.clone()).into(),
                 metrics::routes(metrics).into(),
@@ -186,7 +203,18 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },
+            Kept {
+                devices,
+                detections,
+                apps,
+                diagnostics,
+                commands,
+                blobs,
+                certificates,
+                answers,
+                pki,
+                certificate,
+            },
             shutdown.clone(),
         ));
         let reload = Arc::new(Notify::new());
@@ -377,6 +405,8 @@ async fn watch_certificate(
 struct Kept {
     devices: Arc<Devices>,
     detections: Arc<Detections>,
+    apps: Arc<Apps>,
+    diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
@@ -400,6 +430,8 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
         let done = async {
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
+            kept.apps.settle().await?;
+            kept.diagnostics.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
             kept.answers.forget().await?;

@@ -3,8 +3,10 @@
 //! A device is online while its session lives. It is `Ready` until [`GRACE`] after that, so that a
 //! short cut of the network is no news.
 
+mod batch;
 mod join;
 mod routes;
+mod shown;
 mod store;
 
 use std::{
@@ -19,7 +21,8 @@ use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
-pub use routes::{details, routes};
+pub use routes::routes;
+pub use shown::Details;
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
@@ -226,7 +229,7 @@ impl Devices {
             "memory": crate::api::size(heartbeat.memory_used_bytes),
         });
         if let (Value::Object(fields), Value::Object(vitals)) =
-            (&mut fields, routes::vitals(heartbeat))
+            (&mut fields, shown::vitals(heartbeat))
         {
             fields.extend(vitals);
         }
