@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What can be tested; the name is the command's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Test {
+pub enum Probe {
     /// The way to the device and back.
     Ping,
     /// Who listens on the device's own ports.
@@ -35,7 +35,7 @@ pub enum Test {
     CameraTest,
 }
 
-impl Test {
+impl Probe {
     const fn command(self) -> &'static str {
         match self {
             Self::Ping => "ping",
@@ -83,7 +83,7 @@ pub enum Verdict {
 pub struct TestResult {
     /// Which test.
     #[schema(example = "ping")]
-    pub test: Test,
+    pub test: Probe,
     /// How it went.
     #[schema(example = "passed")]
     pub status: Verdict,
@@ -143,14 +143,14 @@ impl Diagnostics {
     pub async fn begin(
         &self,
         device_id: &DeviceId,
-        tests: &[Test],
+        tests: &[Probe],
         ports: Option<&Ports>,
     ) -> Result<Begun> {
         let started_at = Timestamp::now();
-        let mut sent: Vec<(Test, CommandId)> = Vec::new();
+        let mut sent: Vec<(Probe, CommandId)> = Vec::new();
         for test in tests {
             let parameters = match (test, ports) {
-                (Test::PortCheck, Some(ports)) => json!({ "ports": ports }),
+                (Probe::PortCheck, Some(ports)) => json!({ "ports": ports }),
                 _ => json!({}),
             };
             let new = NewCommand {
@@ -191,7 +191,7 @@ impl Diagnostics {
         .optional(&self.db)
         .await?;
         let (device_id, commands, started_at) = found.ok_or_else(missing)?;
-        let sent: Vec<(Test, CommandId)> =
+        let sent: Vec<(Probe, CommandId)> =
             serde_json::from_str(&commands).map_err(Error::internal)?;
         let ids: Vec<_> = sent.iter().map(|(_, id)| id.clone()).collect();
         let rows = self.commands.get_all(&ids).await?;
@@ -232,7 +232,7 @@ impl Diagnostics {
 }
 
 /// What a test's command says of it.
-fn result(test: Test, row: &Row) -> TestResult {
+fn result(test: Probe, row: &Row) -> TestResult {
     let found = row.result.clone().unwrap_or(Value::Null);
     let error = match row.state {
         State::Queued | State::Sent | State::Running => None,
@@ -248,8 +248,8 @@ fn result(test: Test, row: &Row) -> TestResult {
     // both sides.
     let latency_ms = (row.state == State::Completed).then(|| {
         let told = match test {
-            Test::Ping => &found["round_trip_ms"],
-            Test::PortCheck | Test::CameraTest => &found["milliseconds"],
+            Probe::Ping => &found["round_trip_ms"],
+            Probe::PortCheck | Probe::CameraTest => &found["milliseconds"],
         };
         let whole = row.completed_at.map(|at| at.since(row.sent_at).as_secs_f64() * 1e3);
         told.as_f64().filter(|ms| *ms >= 0.0).or(whole).unwrap_or(0.0)
@@ -271,8 +271,8 @@ fn milliseconds(ms: f64) -> String {
 
 /// Which of the ports that were asked for are not open; none where only the usual ones were looked
 /// at.
-fn closed_ports(test: Test, parameters: &str, found: &Value) -> Option<String> {
-    if test != Test::PortCheck {
+fn closed_ports(test: Probe, parameters: &str, found: &Value) -> Option<String> {
+    if test != Probe::PortCheck {
         return None;
     }
     let parameters: Value = serde_json::from_str(parameters).ok()?;
@@ -314,7 +314,7 @@ mod tests {
             { "port": 80, "state": "closed" },
         ] });
         let completed = |asked: &Value| {
-            result(Test::PortCheck, &row(State::Completed, asked, Some(found.clone())))
+            result(Probe::PortCheck, &row(State::Completed, asked, Some(found.clone())))
         };
         let usual = completed(&json!({}));
         assert_eq!((usual.status, usual.latency.as_deref()), (Verdict::Passed, Some("1.5ms")));
@@ -331,7 +331,7 @@ mod tests {
                 State::Completed => Verdict::Passed,
                 _ => Verdict::Failed,
             };
-            let told = result(Test::Ping, &row);
+            let told = result(Probe::Ping, &row);
             assert_eq!(told.status, expected, "{state:?}");
             assert_eq!(told.error.is_some(), expected == Verdict::Failed);
             assert_eq!(told.latency.as_deref(), (state == State::Completed).then_some("30ms"));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Diagnostics, Report, Test};
+use super::{Diagnostics, Probe, Report};
 use crate::{
     api::{self, Body, Path, Refusal},
     auth::{Operator, Viewer},
@@ -31,9 +31,9 @@ struct TestConnection {
         pattern = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     device_id: DeviceId,
     /// Which tests, none twice.
-    #[schema(value_type = std::collections::HashSet<Test>, min_items = 1, max_items = 3,
+    #[schema(value_type = std::collections::HashSet<Probe>, min_items = 1, max_items = 3,
         example = json!(["ping", "port_check", "camera_test"]))]
-    tests: Vec<Test>,
+    tests: Vec<Probe>,
     /// TCP ports of the device that have to be open for `port_check` to pass, none twice. Where
     /// absent, it looks at 22, 80, 443 and 5001, and passes whatever it finds.
     #[schema(value_type = Option<std::collections::HashSet<u16>>, min_items = 1, max_items = 16)]
@@ -53,7 +53,7 @@ struct Started {
     #[schema(value_type = String, example = "edge-device-001")]
     device_id: DeviceId,
     /// Which.
-    tests: Vec<Test>,
+    tests: Vec<Probe>,
     /// When they began.
     #[schema(value_type = String, format = DateTime)]
     started_at: Timestamp,
