@@ -14,6 +14,7 @@ mod certificates;
 mod commands;
 mod deploy;
 mod detection;
+mod edge;
 mod join;
 mod link;
 mod objects;
