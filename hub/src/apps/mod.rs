@@ -41,6 +41,7 @@ const NEVER_RAN: [&str; 2] = ["no_container_engine", "unknown_command"];
 
 /// How an app stands on a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = AppStanding)]
 pub enum Standing {
     /// The device has not answered yet, or is away.
     Pending,

@@ -9,7 +9,10 @@ use cloudcore_protocol::{
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Array, ArrayBuilder, Object, ObjectBuilder, SchemaType, Type},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -36,6 +39,7 @@ const MAX_DEVICES: usize = 100;
 
 /// An app, and where it is to run.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = DeployApp)]
 struct Deploy {
     /// A DNS label.
     #[schema(value_type = String, example = "object-detection", min_length = 1, max_length = 63,
@@ -43,11 +47,11 @@ struct Deploy {
     name: AppName,
     /// A container image: `[registry[:port]/]path[:tag][@digest]`.
     #[schema(value_type = String, example = "ahmedxeno/edge-app:latest", min_length = 1,
-        max_length = 500)]
+        max_length = 500,
+        pattern = r"^(([A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+(:([1-9][0-9]{0,3}|[1-5][0-9]{4}))?|[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?:([1-9][0-9]{0,3}|[1-5][0-9]{4}))/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*|[a-z0-9]+((_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)+|[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?$")]
     image: ImageReference,
     /// On which devices, none twice.
-    #[schema(value_type = std::collections::HashSet<String>, min_items = 1, max_items = 100,
-        example = json!(["edge-device-001", "edge-device-002"]))]
+    #[schema(schema_with = devices_schema)]
     device_ids: Vec<DeviceId>,
     /// What the app is told; at most 16 KiB.
     #[schema(value_type = Option<Object>,
@@ -59,18 +63,59 @@ struct Deploy {
 
 /// What an app may use at most, as Kubernetes quantities; as much as there is where absent.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = AppLimits)]
 struct Limits {
-    /// Cores, `1m` to `1024`.
-    #[schema(value_type = Option<String>, example = "500m")]
+    /// Cores.
+    #[schema(schema_with = cpu_schema)]
     cpu: Option<Cpu>,
-    /// Bytes, `1Mi` to `1Pi`.
-    #[schema(value_type = Option<String>, example = "512Mi")]
+    /// Bytes.
+    #[schema(schema_with = memory_schema)]
     memory: Option<Memory>,
+}
+
+fn devices_schema() -> Array {
+    let id = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .min_length(Some(1))
+        .max_length(Some(100))
+        .pattern(Some("^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$"))
+        .build();
+    ArrayBuilder::new()
+        .items(id)
+        .min_items(Some(1))
+        .max_items(Some(MAX_DEVICES))
+        .unique_items(true)
+        .description(Some("On which devices."))
+        .build()
+}
+
+/// A quantity is a text, or a number of the plain unit.
+fn quantity(about: &str, pattern: &str, (least, most): (f64, f64), example: &str) -> Object {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::String, Type::Number, Type::Null]))
+        .pattern(Some(pattern))
+        .minimum(Some(least))
+        .maximum(Some(most))
+        .description(Some(about))
+        .examples([Value::from(example)])
+        .build()
+}
+
+fn cpu_schema() -> Object {
+    let pattern = r"^([1-9][0-9]{0,2}(\.[0-9]{1,3})?|0\.[0-9]{0,2}[1-9]|[1-9][0-9]{0,5}m|1e[0-3])$";
+    quantity("Cores, 1m to 1024.", pattern, (0.001, 1024.0), "500m")
+}
+
+fn memory_schema() -> Object {
+    let pattern = "^[1-9][0-9]{0,3}(Mi|Gi|G)$";
+    let (least, most) = (1_048_576.0, 1_125_899_906_842_624.0);
+    quantity("Bytes, 1Mi to 1Pi.", pattern, (least, most), "512Mi")
 }
 
 /// How a request went on its devices as a whole.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DeploymentStatus)]
 enum Whole {
     /// All have done it.
     Success,
@@ -94,6 +139,7 @@ impl Whole {
 /// How a request went on a device.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = AppOutcome)]
 enum Outcome {
     /// It is done.
     Success,
@@ -105,6 +151,7 @@ enum Outcome {
 
 /// One device of a request.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AppResult)]
 struct OnDevice {
     /// Which device.
     #[schema(example = "edge-device-001")]
@@ -139,6 +186,7 @@ impl OnDevice {
 
 /// Where an app is reached.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AppService)]
 struct Service {
     /// On which device.
     #[schema(example = "edge-device-001")]
@@ -153,6 +201,7 @@ struct Service {
 
 /// How a deployment went.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AppDeployed)]
 struct Deployed {
     /// As a whole; 200 in each case, for the app is known from now on.
     status: Whole,
@@ -174,8 +223,27 @@ struct Deployed {
 /// A device without a container engine is `failed` with the reason `no_container_engine`.
 #[utoipa::path(post, path = "/api/kubeedge/apps/deploy", tag = "Applications",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
-    request_body = Deploy,
-    responses((status = 200, description = "How it went on each device", body = Deployed)))]
+    request_body(content = Deploy, example = json!({
+        "name": "object-detection", "image": "ahmedxeno/edge-app:latest",
+        "device_ids": ["edge-device-001", "edge-device-002"],
+        "config": { "model": "yolov5", "confidence": 0.7, "interval": 5 },
+        "resources": { "cpu": "500m", "memory": "512Mi" }
+    })),
+    responses((status = 200, description = "How it went on each device", body = Deployed,
+        example = json!({
+            "status": "partial", "deployment_name": "object-detection", "devices_deployed": 1,
+            "services_created": [{
+                "device_id": "edge-device-001", "port": 5001, "url": "http://edge-device-001:5001"
+            }],
+            "results": [
+                { "device_id": "edge-device-001", "status": "success", "reason": null,
+                  "message": null, "command_id": "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV" },
+                { "device_id": "edge-device-002", "status": "failed",
+                  "reason": "no_container_engine",
+                  "message": "this agent has no container engine, so no app runs on this device",
+                  "command_id": "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAW" }
+            ]
+        }))))]
 async fn deploy_app(
     State(apps): State<Arc<Apps>>,
     _: Operator,
@@ -279,6 +347,7 @@ impl AppDevice {
 
 /// What an app may use at most.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AppAllowed)]
 struct Allowed {
     /// Cores.
     #[schema(example = "500m")]
@@ -357,6 +426,7 @@ async fn list_apps(
 
 /// How a removal went.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AppRemoved)]
 struct Removed {
     /// As a whole.
     status: Whole,

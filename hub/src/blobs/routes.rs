@@ -40,8 +40,8 @@ struct Link {
     params(("device_id" = String, Path, description = "Whose picture", max_length = 100),
         ("hash" = String, Path, description = "Its SHA-256, hex"), Link),
     responses((status = 200, description = "The picture", content(
-        (Vec<u8> = "image/jpeg"), (Vec<u8> = "image/png"),
-        (Vec<u8> = "application/octet-stream")))))]
+        (String = "image/jpeg"), (String = "image/png"),
+        (String = "application/octet-stream")))))]
 async fn image(
     State(blobs): State<Arc<Blobs>>,
     Path((device, hash)): Path<(DeviceId, String)>,

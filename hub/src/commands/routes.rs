@@ -53,6 +53,7 @@ struct SendQuery {
 
 /// A command that was accepted.
 #[derive(Serialize, ToSchema)]
+#[schema(as = CommandSent)]
 struct Sent {
     /// `success`: it is stored, and reaches the device or ends as `expired`.
     #[schema(example = "success")]
@@ -81,7 +82,11 @@ struct Sent {
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("device_id" = String, Path, description = "Id of the device", max_length = 100,
         example = "edge-device-001"), SendQuery),
-    request_body = SendCommand,
+    request_body(content = SendCommand, example = json!({
+        "command": "capture_image",
+        "parameters": { "resolution": "1920x1080", "format": "jpg", "quality": 90 },
+        "timeout": 30
+    })),
     responses((status = 200, description = "It is accepted", body = Sent)))]
 async fn send(
     State(commands): State<Arc<Commands>>,
@@ -178,7 +183,18 @@ impl CommandStatus {
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(("command_id" = String, Path, description = "Id of the command", max_length = 100,
         example = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV")),
-    responses((status = 200, description = "How it stands", body = CommandStatus)))]
+    responses((status = 200, description = "How it stands", body = CommandStatus,
+        example = json!({
+            "command_id": "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV", "device_id": "edge-device-001",
+            "command": "capture_image", "status": "completed",
+            "result": {
+                "success": true, "image_url": "http://s3.amazonaws.com/bucket/image_12345.jpg",
+                "size": "1.2MB", "timestamp": "2024-01-15T10:30:15Z"
+            },
+            "execution_time": "15s", "execution_time_us": 15000000,
+            "sent_at": "2024-01-15T10:30:00Z", "completed_at": "2024-01-15T10:30:15Z",
+            "deadline": "2024-01-15T10:30:30Z"
+        }))))]
 async fn status(
     State(commands): State<Arc<Commands>>,
     _: Watcher,

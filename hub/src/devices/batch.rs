@@ -37,6 +37,7 @@ pub(super) struct BatchJoin {
 /// How a device of a batch went.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BatchOutcome)]
 enum Outcome {
     /// It may join.
     Success,
@@ -97,7 +98,22 @@ pub(super) struct BatchJoined {
 #[utoipa::path(post, path = "/api/kubeedge/batch-join", tag = "Batch operations",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     request_body = BatchJoin,
-    responses((status = 200, description = "How each of them went", body = BatchJoined)))]
+    responses((status = 200, description = "How each of them went", body = BatchJoined,
+        example = json!({
+            "total": 2, "success": 1, "failed": 1,
+            "results": [
+                { "device": "camera-001", "status": "success",
+                  "details": {
+                      "node_name": "edge-node-001", "device_id": "camera-001",
+                      "join_command": "keadm join --cloudcore-ipport=3.70.53.21:30374 --edgenode-name=edge-node-001 --token=...",
+                      "expires_at": "2024-01-18T10:30:00Z"
+                  },
+                  "error": null, "code": null },
+                { "device": "sensor-001", "status": "failed", "details": null,
+                  "error": "device 'sensor-001' or node 'edge-node-003' exists",
+                  "code": "API-005" }
+            ]
+        }))))]
 pub(super) async fn batch_join(
     State(devices): State<Arc<Devices>>,
     _: Operator,

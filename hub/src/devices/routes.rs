@@ -31,6 +31,7 @@ pub fn routes(devices: Arc<Devices>) -> OpenApiRouter {
 
 /// A device that is to join.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = JoinDevice)]
 pub(super) struct Join {
     /// Its node, as Kubernetes names one.
     #[schema(value_type = String, example = "edge-node-001", min_length = 1, max_length = 100,
@@ -61,6 +62,7 @@ const MAX_CONFIGURATION: usize = 16 * 1024;
 
 /// What was really done.
 #[derive(Serialize, ToSchema)]
+#[schema(as = JoinSteps)]
 struct Steps {
     /// The node has a token.
     token_generated: bool,
@@ -74,6 +76,7 @@ struct Steps {
 
 /// A device that may join.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceJoined)]
 pub(super) struct Joined {
     /// `success`.
     #[schema(example = "success")]
@@ -156,7 +159,13 @@ impl Join {
 /// Makes it known, and gives the line that its node joins with.
 #[utoipa::path(post, path = "/api/kubeedge/device/join", tag = "Devices",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
-    request_body = Join,
+    request_body(content = Join, example = json!({
+        "node_name": "edge-node-001", "device_id": "edge-device-001", "cloud_ip": "3.70.53.21",
+        "device_type": "camera", "location": "Factory Floor 1",
+        "configuration": {
+            "cni_type": "containerd", "runtime": "containerd", "camera_resolution": "1920x1080"
+        }
+    })),
     responses((status = 200, description = "It may join", body = Joined)))]
 async fn join(
     State(devices): State<Arc<Devices>>,
@@ -226,6 +235,7 @@ async fn remove(
 
 /// A node whose tokens were withdrawn.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TokenRevoked)]
 struct Revoked {
     /// `success`.
     #[schema(example = "success")]

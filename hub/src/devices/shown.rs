@@ -10,6 +10,7 @@ use crate::api;
 
 /// A device in a list.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceSummary)]
 pub struct Summary {
     /// Its node.
     #[schema(example = "edge-node-laptop")]
@@ -49,6 +50,7 @@ pub struct Summary {
 
 /// An address of a device.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceAddress)]
 pub struct Address {
     /// `InternalIP`.
     #[serde(rename = "type")]
@@ -202,6 +204,7 @@ impl DeviceStatus {
 
 /// What a device runs on; null until it has said so.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DevicePlatform)]
 pub struct Platform {
     /// Operating system.
     #[schema(example = "linux")]
@@ -215,6 +218,7 @@ pub struct Platform {
 
 /// A device, without what other rooms know of it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = DeviceDetails)]
 pub struct Details {
     /// Its id.
     #[schema(example = "edge-device-laptop-001")]

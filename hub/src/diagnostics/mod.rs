@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// What can be tested; the name is the command's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ConnectionTest)]
 pub enum Probe {
     /// The way to the device and back.
     Ping,
@@ -57,6 +58,7 @@ pub struct Begun {
 /// Where tests stand as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = TestStatus)]
 pub enum Status {
     /// Not all have ended.
     Running,
@@ -69,6 +71,7 @@ pub enum Status {
 /// How one test went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = TestVerdict)]
 pub enum Verdict {
     /// As it should.
     Passed,
@@ -102,6 +105,7 @@ pub struct TestResult {
 
 /// Tests and what came of them.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TestReport)]
 pub struct Report {
     /// Their id.
     #[schema(example = "test_3f9c2a71d0b84e56")]

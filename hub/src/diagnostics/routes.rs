@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use cloudcore_protocol::{DeviceId, Timestamp, command::Ports};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{
+    ToSchema,
+    openapi::schema::{Array, ArrayBuilder, ObjectBuilder, SchemaType, Type},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Diagnostics, Probe, Report};
@@ -36,12 +39,32 @@ struct TestConnection {
     tests: Vec<Probe>,
     /// TCP ports of the device that have to be open for `port_check` to pass, none twice. Where
     /// absent, it looks at 22, 80, 443 and 5001, and passes whatever it finds.
-    #[schema(value_type = Option<std::collections::HashSet<u16>>, min_items = 1, max_items = 16)]
+    #[schema(schema_with = ports_schema)]
     ports: Option<Ports>,
+}
+
+fn ports_schema() -> Array {
+    let port = ObjectBuilder::new()
+        .schema_type(Type::Integer)
+        .minimum(Some(1))
+        .maximum(Some(65_535))
+        .build();
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .items(port)
+        .min_items(Some(1))
+        .max_items(Some(Ports::MAX))
+        .unique_items(true)
+        .description(Some(
+            "TCP ports of the device that have to be open for port_check to pass. Where absent, it \
+             looks at 22, 80, 443 and 5001, and passes whatever it finds.",
+        ))
+        .build()
 }
 
 /// Tests that began.
 #[derive(Serialize, ToSchema)]
+#[schema(as = TestStarted)]
 struct Started {
     /// `success`: they have begun.
     #[schema(example = "success")]
@@ -64,8 +87,13 @@ struct Started {
 /// The tests run on the device; a device that is away is API-008 at once.
 #[utoipa::path(post, path = "/api/kubeedge/test/connection", tag = "Testing",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
-    request_body = TestConnection,
-    responses((status = 200, description = "They have begun", body = Started)))]
+    request_body(content = TestConnection, example = json!({
+        "device_id": "edge-device-001", "tests": ["ping", "port_check", "camera_test"]
+    })),
+    responses((status = 200, description = "They have begun", body = Started, example = json!({
+        "status": "success", "test_id": "test_3f9c2a71d0b84e56", "device_id": "edge-device-001",
+        "tests": ["ping", "port_check", "camera_test"], "started_at": "2024-01-15T10:30:00Z"
+    }))))]
 async fn test_connection(
     State(diagnostics): State<Arc<Diagnostics>>,
     _: Operator,
@@ -96,7 +124,16 @@ async fn test_connection(
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(("test_id" = String, Path, description = "Id of the tests", max_length = 40,
         example = "test_3f9c2a71d0b84e56")),
-    responses((status = 200, description = "How they stand", body = Report)))]
+    responses((status = 200, description = "How they stand", body = Report,
+        example = json!({
+            "test_id": "test_3f9c2a71d0b84e56", "device_id": "edge-device-001",
+            "status": "completed",
+            "results": [{
+                "test": "ping", "status": "passed", "latency": "12ms", "latency_ms": 12.3,
+                "details": { "success": true, "round_trip_ms": 12.3 }, "error": null
+            }],
+            "started_at": "2024-01-15T10:30:00Z", "completed_at": "2024-01-15T10:30:01Z"
+        }))))]
 async fn test_results(
     State(diagnostics): State<Arc<Diagnostics>>,
     _: Viewer,

@@ -31,6 +31,7 @@ pub fn join_command(address: &str, node: &NodeName, token: &JoinToken) -> String
 
 /// A join token that is wanted.
 #[derive(Deserialize, ToSchema)]
+#[schema(as = GenerateToken)]
 struct Generate {
     /// The only node that it lets in.
     #[schema(value_type = String, example = "edge-node-001", min_length = 1, max_length = 100,
@@ -55,6 +56,7 @@ struct GenerateQuery {
 
 /// A join token.
 #[derive(Serialize, ToSchema)]
+#[schema(as = GeneratedToken)]
 struct Generated {
     /// `success`.
     #[schema(example = "success")]
@@ -80,7 +82,10 @@ struct Generated {
 /// Generate a join token
 #[utoipa::path(post, path = "/api/kubeedge/token/generate", tag = "Tokens",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
-    params(GenerateQuery), request_body = Generate,
+    params(GenerateQuery),
+    request_body(content = Generate, example = json!({
+        "node_name": "edge-node-001", "expiry_hours": 72, "description": "Factory floor device"
+    })),
     responses((status = 200, description = "The token", body = Generated)))]
 async fn generate(
     State(tokens): State<Arc<Tokens>>,
