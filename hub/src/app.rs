@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apps::{self, Apps},
     auth::{self, Audit, Auth, Role},
+    backup::{self, Backups},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
     commands::{self, Commands},
@@ -22,15 +23,16 @@ use crate::{
     diagnostics::{self, Diagnostics},
     error::{Code, Error, Result},
     health, http, inbox,
-    keys::Keys,
+    keys::{self, Keys},
     link::{Link, Registry},
-    live::{self, Bus},
+    live::{self, Bus, Watching},
     metrics::{self, Metrics},
     objects::Objects,
     overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    webhooks::{self, Webhooks},
 };
 
 /// A hub that runs.
@@ -52,6 +54,8 @@ pub struct Hub {
     writer: JoinSet<()>,
     reload: Arc<Notify>,
     db: Db,
+    /// Held until the end: no other program may have this data directory.
+    _lock: std::fs::File,
 }
 
 /// The database's file, inside the data directory.
@@ -67,9 +71,12 @@ impl Hub {
     /// With a message for the operator: what can't be opened or bound, and why.
     pub async fn start(config: Config) -> Result<Self> {
         prepare(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let db = open_db(&config.data_dir, config.database.clone()).await?;
+        backup::settle(&config.data_dir, &db).await?;
+        backup::tidy(&config.data_dir).await;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let db = open_db(&config.data_dir, config.database.clone()).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
@@ -104,7 +111,7 @@ impl Hub {
         let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -153,6 +160,16 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
+        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let webhooks = Arc::new(
+            Webhooks::open(
+                db.clone(),
+                Arc::clone(&keys),
+                Arc::clone(&bus),
+                config.webhook_allow_private,
+            )
+            .await?,
+        );
         let (audit, audit_writer) = Audit::open(&db);
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
@@ -163,6 +180,14 @@ impl Hub {
             (config.public_url.clone(), config.public_monitoring),
             https_address,
         ));
+        let backups = Arc::new(Backups {
+            db: db.clone(),
+            keys: Arc::clone(&keys),
+            objects,
+            data_dir: config.data_dir.clone(),
+            restored: restored(&settings, &devices),
+            turn: tokio::sync::Mutex::default(),
+        });
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -176,13 +201,15 @@ impl Hub {
                 auth::routes(auth, audit),
                 tokens::routes(tokens),
                 certificates::routes(Arc::clone(&certificates)),
+                backup::routes(backups),
                 devices::routes(Arc::clone(&devices)),
                 overview::routes(overview),
                 apps::routes(Arc::clone(&apps)),
                 commands::routes(Arc::clone(&commands)),
                 diagnostics::routes(Arc::clone(&diagnostics)),
                 blobs::routes(Arc::clone(&blobs)),
-                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                live::routes(Arc::clone(&watching)),
+                webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics).into(),
             ],
         );
@@ -192,6 +219,7 @@ impl Hub {
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
         writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&webhooks).run(shutdown.clone()));
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
             let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
@@ -201,6 +229,7 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept {
@@ -212,6 +241,7 @@ impl Hub {
                 blobs,
                 certificates,
                 answers,
+                webhooks,
                 pki,
                 certificate,
             },
@@ -237,6 +267,7 @@ impl Hub {
             writer,
             reload,
             db,
+            _lock: lock,
         })
     }
 
@@ -293,6 +324,68 @@ pub struct Place<'a> {
     pub data_dir: &'a std::path::Path,
     /// The database, where it is not in the data directory.
     pub database: Option<PgConnectOptions>,
+}
+
+/// Writes a backup of a hub, which may be running, into a file.
+///
+/// # Errors
+/// With a message for the operator.
+pub async fn write_backup(
+    place: Place<'_>,
+    order: backup::Order,
+    output: &std::path::Path,
+) -> Result<()> {
+    if !place.data_dir.join(keys::MASTER).exists() {
+        return Err(Error::invalid(format!("there is no hub in {}", place.data_dir.display())));
+    }
+    let db = open_db(place.data_dir, place.database).await?;
+    let written = backup::to_file(&db, place.data_dir, order, output).await;
+    db.close().await;
+    written
+}
+
+/// Restores a hub, which must not be running, from a file: what was in it, and how many rows.
+///
+/// # Errors
+/// With a message for the operator; nothing has changed then.
+pub async fn restore_backup(
+    place: Place<'_>,
+    input: &std::path::Path,
+    passphrase: Option<SecretString>,
+) -> Result<(Vec<backup::Include>, u64)> {
+    prepare(place.data_dir)?;
+    let _lock = lock(place.data_dir)?;
+    let db = open_db(place.data_dir, place.database).await?;
+    let restored = backup::from_file(&db, place.data_dir, input, passphrase).await;
+    db.close().await;
+    restored
+}
+
+/// Takes the data directory for this program alone; the system gives it back when it ends.
+fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
+    let path = data_dir.join("hub.lock");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(|e| unusable(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            Code::Unavailable,
+            format!("another hub runs with {}: stop it first", data_dir.display()),
+        )),
+        Err(std::fs::TryLockError::Error(e)) => Err(unusable(&path, e)),
+    }
+}
+
+/// What the rooms do when a backup was restored under them.
+fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
+    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+    Box::new(move |_| {
+        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        Box::pin(async move {
+            settings.reload().await?;
+            devices.restored().await
+        })
+    })
 }
 
 async fn open_auth(place: Place<'_>) -> Result<Auth> {
@@ -411,6 +504,7 @@ struct Kept {
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
+    webhooks: Arc<Webhooks>,
     pki: Arc<Pki>,
     certificate: Option<Arc<Https>>,
 }
@@ -435,6 +529,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
             kept.answers.forget().await?;
+            kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

@@ -3,8 +3,8 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics, overview > apps, diagnostics > commands > alerts,
-//! certificates, detections > devices > link > live > blobs, tokens > auth, pki > api, settings >
-//! keys, db, objects > error, config`
+//! certificates, detections > devices, webhooks > link > live > backup, blobs, tokens > auth, pki >
+//! api, settings > keys, db, objects > error, config`
 
 pub mod app;
 pub mod config;
@@ -14,6 +14,7 @@ mod alerts;
 mod api;
 mod apps;
 mod auth;
+mod backup;
 mod blobs;
 mod certificates;
 mod commands;
@@ -33,5 +34,7 @@ mod overview;
 mod pki;
 mod settings;
 mod tokens;
+mod webhooks;
 
 pub use auth::Role;
+pub use backup::{Include, Order as BackupOrder};

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 pub use routes::{Application, routes};
 
 use crate::{
-    commands::{Accepted, Change, Commands, NewCommand, Row, State},
+    commands::{Accepted, Cancelled, Commands, NewCommand, Row, State},
     db::{Db, Write},
     devices::Devices,
     error::{Code, Error, Result},
@@ -92,7 +92,7 @@ pub struct Apps {
 #[derive(Default)]
 struct Orders {
     accepted: Vec<Accepted>,
-    cancelled: Vec<Change>,
+    cancelled: Vec<Cancelled>,
 }
 
 impl Apps {

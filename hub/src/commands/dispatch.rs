@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use cloudcore_protocol::{CancelCommand, Command, CommandId, DeviceId, Frame, Timestamp};
-use serde_json::json;
 
 use super::{Accepted, Commands, Ending, Event, State, apply, store};
 use crate::{
@@ -18,16 +17,7 @@ impl Commands {
         self.accepted.notify_one();
         let (mut delivered, mut left) = (Vec::new(), Vec::new());
         for command in accepted {
-            self.bus.publish(
-                "command_sent",
-                Some(command.device_id.as_str()),
-                json!({
-                    "node_name": command.node_name,
-                    "device_id": command.device_id,
-                    "command_id": command.id,
-                    "command": command.name,
-                }),
-            );
+            self.bus.publish(command.news.clone());
             let frame = Frame::Command(Command {
                 id: command.id.clone(),
                 name: command.name.clone(),

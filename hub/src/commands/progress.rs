@@ -12,6 +12,7 @@ use crate::{db::Write, error::Result};
 pub struct Change {
     pub(super) id: CommandId,
     pub(super) device_id: String,
+    pub(super) node_name: Option<String>,
     pub(super) name: String,
     pub(super) state: State,
     pub(super) result: Option<Value>,
@@ -77,6 +78,7 @@ pub async fn apply(
     Ok(Some(Change {
         id: id.clone(),
         device_id: row.device_id,
+        node_name: row.node_name,
         name: row.name,
         state: after,
         result,

@@ -22,6 +22,8 @@ pub struct Row {
     pub id: CommandId,
     /// Its device.
     pub device_id: String,
+    /// The device's node, as long as there is such a device.
+    pub node_name: Option<String>,
     /// Its name.
     pub name: String,
     /// JSON.
@@ -45,6 +47,7 @@ struct Stored {
     id: i64,
     command_id: String,
     device_id: String,
+    node_name: Option<String>,
     command_type: String,
     parameters: String,
     status: String,
@@ -62,6 +65,7 @@ impl Stored {
         Ok(Row {
             id: self.command_id.try_into().map_err(Error::internal)?,
             device_id: self.device_id,
+            node_name: self.node_name,
             name: self.command_type,
             parameters: self.parameters,
             state: state.ok_or_else(|| {
@@ -101,12 +105,15 @@ pub(super) async fn insert(
 }
 
 pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<Row>> {
-    db::sql("SELECT * FROM commands WHERE command_id = $1")
-        .bind(id.as_str())
-        .optional::<Stored>(db)
-        .await?
-        .map(Stored::parse)
-        .transpose()
+    db::sql(
+        "SELECT c.*, d.node_name FROM commands c \
+         LEFT JOIN devices d ON d.device_id = c.device_id WHERE c.command_id = $1",
+    )
+    .bind(id.as_str())
+    .optional::<Stored>(db)
+    .await?
+    .map(Stored::parse)
+    .transpose()
 }
 
 /// Which commands a list names.
@@ -145,7 +152,7 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Opt
     let count = bound(db::joined(&["SELECT count(*) FROM commands WHERE ", MATCHES]));
     let count: i64 = count.value(db).await?;
     let page = db::joined(&[
-        "SELECT id, command_id, device_id, command_type, '' AS parameters, status, \
+        "SELECT id, command_id, device_id, command_type, NULL AS node_name, '' AS parameters, status, \
          CASE WHEN length(result) <= $6 THEN result END AS result, sent_at, deadline, \
          completed_at, execution_us FROM commands WHERE ",
         MATCHES,
@@ -163,13 +170,16 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Opt
 }
 
 pub(super) async fn get_all(db: &Db, ids: &[CommandId]) -> Result<Vec<Row>> {
-    db::sql("SELECT c.* FROM {rows} JOIN commands c ON c.command_id = value->>0")
-        .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
-        .all::<Stored>(db)
-        .await?
-        .into_iter()
-        .map(Stored::parse)
-        .collect()
+    db::sql(
+        "SELECT c.*, d.node_name FROM {rows} JOIN commands c ON c.command_id = value->>0 \
+         LEFT JOIN devices d ON d.device_id = c.device_id",
+    )
+    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .all::<Stored>(db)
+    .await?
+    .into_iter()
+    .map(Stored::parse)
+    .collect()
 }
 
 /// The device's commands that were cancelled and would still have time: it may have been away when
@@ -204,7 +214,7 @@ pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64>
 /// before it.
 pub(super) async fn open_of(db: &Db, device: &DeviceId) -> Result<Vec<Row>> {
     db::sql(
-        "SELECT c.* FROM commands c JOIN devices d ON d.device_id = c.device_id \
+        "SELECT c.*, d.node_name FROM commands c JOIN devices d ON d.device_id = c.device_id \
          WHERE c.device_id = $1 AND c.status IN ('queued', 'sent', 'running') \
          AND c.sent_at >= d.created_at ORDER BY c.id",
     )

@@ -16,7 +16,7 @@ use std::{
 };
 
 use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -29,7 +29,7 @@ use crate::{
     db::{self, Db},
     error::{Error, Result},
     link::Registry,
-    live::Bus,
+    live::{Bus, Event, News, What},
     pki::{Fingerprint, Pki},
     settings::Settings,
     tokens::Tokens,
@@ -119,14 +119,12 @@ impl Devices {
         // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
-        store::greet(&self.db, device, hello).await?;
-        if known.is_none() {
-            self.bus.publish(
-                "node_joined",
-                Some(device.as_str()),
-                json!({ "node_name": node, "device_id": device, "status": "Ready" }),
-            );
-        }
+        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let mut tx = self.db.write().await?;
+        store::greet(&mut tx, device, hello).await?;
+        self.bus.keep(&mut tx, &joined).await?;
+        tx.commit().await?;
+        joined.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
 
@@ -185,23 +183,16 @@ impl Devices {
                 presence.extract_if(|_, p| over(p)).collect()
             };
             for (device, presence) in gone {
-                match self.leave(&device).await {
+                let what = What::Left { reason: "connection lost" };
+                let left = news(&device, &presence.node_name, what);
+                match self.leave(&device, &left).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
                     }
                 }
-                self.bus.publish(
-                    "node_left",
-                    Some(device.as_str()),
-                    json!({
-                        "node_name": presence.node_name,
-                        "device_id": device,
-                        "status": "NotReady",
-                        "reason": "connection lost",
-                    }),
-                );
+                self.bus.publish(left);
             }
         }
     }
@@ -209,31 +200,15 @@ impl Devices {
     /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
     /// at inside the write transaction: those come one after another, so that the last one knows
     /// what is true.
-    async fn leave(&self, device: &DeviceId) -> Result<bool> {
+    async fn leave(&self, device: &DeviceId, left: &News) -> Result<bool> {
         let mut tx = self.db.write().await?;
         if self.presence().contains_key(device) {
             return Ok(false);
         }
         store::set_not_ready(&mut tx, device).await?;
+        self.bus.keep(&mut tx, [left]).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Tells the watchers how a device is.
-    pub fn publish_heartbeat(&self, device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) {
-        // The stream's documented keys first, then all that the details have too.
-        let mut fields = json!({
-            "node_name": node,
-            "device_id": device,
-            "cpu": heartbeat.cpu_percent.map(|p| crate::api::percent(p.into())),
-            "memory": crate::api::size(heartbeat.memory_used_bytes),
-        });
-        if let (Value::Object(fields), Value::Object(vitals)) =
-            (&mut fields, shown::vitals(heartbeat))
-        {
-            fields.extend(vitals);
-        }
-        self.bus.publish("heartbeat", Some(device.as_str()), fields);
     }
 
     /// A device by id.
@@ -271,6 +246,9 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
         store::delete(&mut tx, id).await?;
+        let node = self.presence().get(id).map(|presence| presence.node_name.clone());
+        let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
+        self.bus.keep(&mut tx, &left).await?;
         tx.commit().await?;
         let mut done = Vec::new();
         if !certificates.is_empty() {
@@ -285,18 +263,8 @@ impl Devices {
             done.push("Token revoked".to_owned());
         }
         done.push("Device removed".to_owned());
-        if self.presence().remove(id).is_some() {
-            self.bus.publish(
-                "node_left",
-                Some(id.as_str()),
-                json!({
-                    "node_name": device.node_name,
-                    "device_id": id,
-                    "status": "NotReady",
-                    "reason": "removed",
-                }),
-            );
-        }
+        self.presence().remove(id);
+        left.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
 
@@ -324,6 +292,41 @@ impl Devices {
         Ok((tokens, member))
     }
 
+    /// Takes over tables that were restored while the hub runs: who is no member any more is cut
+    /// off, and who is stays as it is. Returns how many sessions were cut.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn restored(&self) -> Result<usize> {
+        self.pki.revoke(store::revoked_certificates(&self.db).await?);
+        let mut cut = 0;
+        for session in self.registry.all() {
+            let is_member = self.member(&session.fingerprint).await?.is_some_and(|member| {
+                member.device_id == session.device_id && member.node_name == session.node_name
+            });
+            if is_member {
+                let mut tx = self.db.write().await?;
+                store::set_ready(&mut tx, &session.device_id).await?;
+                tx.commit().await?;
+            } else {
+                session.close(GoodbyeReason::Revoked);
+                cut += 1;
+            }
+        }
+        let present: Vec<_> = self.presence().keys().cloned().collect();
+        for device in present {
+            if store::get(&self.db, &device).await?.is_some() {
+                continue;
+            }
+            let present = self.presence().remove(&device);
+            if let Some(presence) = present {
+                let removed = What::Left { reason: "removed" };
+                self.bus.publish(news(&device, &presence.node_name, removed));
+            }
+        }
+        Ok(cut)
+    }
+
     /// Removes heartbeats received before `before`.
     ///
     /// # Errors
@@ -331,6 +334,22 @@ impl Devices {
     pub async fn forget_heartbeats(&self, before: Timestamp) -> Result<u64> {
         store::forget_heartbeats(&self.db, before).await
     }
+}
+
+/// What watchers are told of a device's health.
+#[must_use]
+pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) -> News {
+    let cpu = heartbeat.cpu_percent.map(|p| crate::api::percent(p.into()));
+    let what = What::Heartbeat {
+        cpu: cpu.as_deref(),
+        memory: &crate::api::size(heartbeat.memory_used_bytes),
+        vitals: &shown::vitals(heartbeat),
+    };
+    news(device, node, what)
+}
+
+fn news(device: &DeviceId, node: &NodeName, what: What<'_>) -> News {
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }
 
 /// A JSON text of ours; null where it is none.

@@ -239,7 +239,7 @@ pub(super) async fn member(db: impl Into<On<'_>>, fingerprint: &str) -> Result<O
     .transpose()
 }
 
-pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
+pub(super) async fn greet(tx: &mut Write, id: &DeviceId, hello: &Hello) -> Result<()> {
     let shown = json!({
         "os": hello.platform.os,
         "arch": hello.platform.arch,
@@ -248,7 +248,6 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
         "addresses": hello.addresses,
         "capabilities": hello.capabilities,
     });
-    let mut tx = db.write().await?;
     db::sql(
         "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
          WHERE device_id = $1",
@@ -257,9 +256,18 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
     .bind(Timestamp::now().micros())
     .bind(&hello.agent_version)
     .bind(shown.to_string())
-    .run(&mut tx)
+    .run(tx)
     .await?;
-    tx.commit().await
+    Ok(())
+}
+
+pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    db::sql("UPDATE devices SET status = 'Ready', last_seen = $2 WHERE device_id = $1")
+        .bind(id.as_str())
+        .bind(Timestamp::now().micros())
+        .run(tx)
+        .await?;
+    Ok(())
 }
 
 pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {

@@ -300,6 +300,7 @@ mod tests {
         Row {
             id: CommandId::generate(),
             device_id: "cam-1".into(),
+            node_name: None,
             name: "port_check".into(),
             parameters: parameters.to_string(),
             state,
