@@ -397,8 +397,7 @@ impl Writer {
         devices::record_heartbeats(tx, &heartbeats).await?;
         detections::record(tx, &seen).await?;
         outcome.news = self.news(batch, outcome);
-        self.bus.keep(tx, &outcome.news).await?;
-        self.commands.keep(tx, &outcome.changes).await
+        self.bus.keep(tx, &outcome.news).await
     }
 
     /// What watchers are told of a batch.
@@ -418,6 +417,7 @@ impl Writer {
                 _ => {}
             }
         }
+        news.extend(self.commands.news(&outcome.changes));
         news
     }
 
@@ -430,6 +430,6 @@ impl Writer {
             }
         }
         outcome.news.into_iter().for_each(|news| self.bus.publish(news));
-        self.commands.publish(&outcome.changes);
+        self.commands.wake(&outcome.changes);
     }
 }
