@@ -15,6 +15,7 @@ use crate::{
     certificates::{self, Certificates},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
+    configuration::{self, Configurations},
     db::Db,
     detections::{self, Detections},
     devices::{self, Devices},
@@ -23,6 +24,7 @@ use crate::{
     keys::Keys,
     link::{Link, Registry},
     live::{self, Bus, Watching},
+    maintenance::{self, Maintenance},
     metrics::{self, Metrics},
     objects::Objects,
     pki::{Https, HttpsSource, Pki},
@@ -100,6 +102,16 @@ impl Hub {
         let https_address = secure.as_ref().map(|((_, address), _)| *address);
         let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
+        let configurations = Configurations::new(
+            Arc::clone(&settings),
+            configuration::Fixed {
+                advertised: advertised.clone(),
+                quic: quic_address.port(),
+                http: http_address.port(),
+                https: https_address.map(|address| address.port()),
+                retention_days: config.retention.as_secs() / 86_400,
+            },
+        );
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
         let tokens = Arc::new(Tokens::new(
@@ -168,6 +180,8 @@ impl Hub {
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&watching)),
                 metrics::routes(metrics).into(),
+                configuration::routes(Arc::new(configurations)),
+                maintenance::routes(Arc::new(Maintenance::new(Arc::clone(&settings)))),
             ],
         );
 

@@ -2,9 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
-//! devices > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects > error,
-//! config`
+//! `main > app > http, inbox, health, metrics > commands > certificates, detections > devices >
+//! alerts, link > live > blobs, configuration, maintenance, tokens > auth, pki > api,
+//! settings > keys, db, objects > error, config`
 
 pub mod app;
 pub mod config;
@@ -16,6 +16,7 @@ mod auth;
 mod blobs;
 mod certificates;
 mod commands;
+mod configuration;
 mod db;
 mod detections;
 mod devices;
@@ -25,6 +26,7 @@ mod inbox;
 mod keys;
 mod link;
 mod live;
+mod maintenance;
 mod metrics;
 mod objects;
 mod pki;
