@@ -10,9 +10,11 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts,
     auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
+    cloudcore::{self, CloudCore, Port},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
     configuration::{self, Configurations},
@@ -30,6 +32,8 @@ use crate::{
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    traffic::Traffic,
+    webhooks::{self, Webhooks},
 };
 
 /// A hub that runs.
@@ -65,6 +69,7 @@ impl Hub {
     /// # Errors
     /// With a message for the operator: what can't be opened or bound, and why.
     pub async fn start(config: Config) -> Result<Self> {
+        let started_at = Timestamp::now();
         prepare(&config.data_dir)?;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
@@ -112,8 +117,13 @@ impl Hub {
                 retention_days: config.retention.as_secs() / 86_400,
             },
         );
+        let cloudcore = CloudCore {
+            settings: Arc::clone(&settings),
+            started_at,
+            ports: ports(quic_address, http_address, https_address),
+        };
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -138,20 +148,31 @@ impl Hub {
             devices: Arc::clone(&devices),
             registry: Arc::clone(&registry),
             settings: Arc::clone(&settings),
+            bus: Arc::clone(&bus),
         });
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
-            registry,
+            Arc::clone(&registry),
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
         ));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
+        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let webhooks = Arc::new(
+            Webhooks::open(
+                db.clone(),
+                Arc::clone(&keys),
+                Arc::clone(&bus),
+                config.webhook_allow_private,
+            )
+            .await?,
+        );
         let (audit, audit_writer) = Audit::open(&db);
+        let traffic = Traffic::default();
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
             Arc::clone(&auth),
@@ -160,17 +181,22 @@ impl Hub {
             Arc::clone(&answers),
             (config.public_url.clone(), config.public_monitoring),
             https_address,
+            traffic.clone(),
         ));
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
+            registry,
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
+            objects,
+            traffic: traffic.clone(),
+            started_at,
         });
         let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone()).into(),
+                health::routes(db.clone()),
                 auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
                 certificates::routes(Arc::clone(&certificates)),
@@ -179,8 +205,11 @@ impl Hub {
                 commands::routes(Arc::clone(&commands)).into(),
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&watching)),
-                metrics::routes(metrics).into(),
+                webhooks::routes(Arc::clone(&webhooks)),
+                metrics::routes(metrics),
+                alerts::routes(db.clone()),
                 configuration::routes(Arc::new(configurations)),
+                cloudcore::routes(Arc::new(cloudcore)),
                 maintenance::routes(Arc::new(Maintenance::new(Arc::clone(&settings)))),
             ],
         );
@@ -190,6 +219,7 @@ impl Hub {
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
         writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&webhooks).run(shutdown.clone()));
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
             let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
@@ -199,10 +229,25 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn({
+            let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
+            async move { certificates.watch_ends(shutdown).await }
+        });
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },
+            Kept {
+                db: db.clone(),
+                devices,
+                detections,
+                commands,
+                blobs,
+                certificates,
+                answers,
+                webhooks,
+                pki,
+                certificate,
+            },
             shutdown.clone(),
         ));
         let reload = Arc::new(Notify::new());
@@ -317,6 +362,14 @@ fn prepare(data_dir: &std::path::Path) -> Result<()> {
         .map_err(|e| unusable(data_dir, e))
 }
 
+/// What listens, by the contract's names where it has one.
+fn ports(quic: SocketAddr, http: SocketAddr, https: Option<SocketAddr>) -> Vec<Port> {
+    let mut ports =
+        vec![Port::new("cloudhub", quic.port(), "UDP"), Port::new("http", http.port(), "TCP")];
+    ports.extend(https.map(|address| Port::new("https", address.port(), "TCP")));
+    ports
+}
+
 /// What nodes can connect to where the hub listens on every address: the address that the
 /// machine would use to reach others, without sending anything.
 fn advertised(bound: SocketAddr) -> SocketAddr {
@@ -391,12 +444,14 @@ async fn watch_certificate(
 
 /// What has to be tidied up.
 struct Kept {
+    db: Db,
     devices: Arc<Devices>,
     detections: Arc<Detections>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
+    webhooks: Arc<Webhooks>,
     pki: Arc<Pki>,
     certificate: Option<Arc<Https>>,
 }
@@ -418,7 +473,9 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
+            alerts::forget(&kept.db, before).await?;
             kept.answers.forget().await?;
+            kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

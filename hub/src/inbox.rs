@@ -9,14 +9,14 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{
-    BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason,
-    Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
+    Alert, BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye,
+    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts,
+    alerts::{self, Judge},
     api::to_the_end,
     blobs::{Blobs, MAX_BLOB_BYTES},
     commands::{self, Change, Commands, Ending},
@@ -25,7 +25,8 @@ use crate::{
     devices::{self, Devices, HeartbeatRow},
     error::{Code, Result},
     link::{Admission, Peers, Session},
-    live::Bus,
+    live::{Bus, News},
+    settings::Settings,
 };
 
 /// Events that wait for the writer; a session whose event finds no room waits.
@@ -55,6 +56,8 @@ pub struct Writer {
     db: Db,
     commands: Arc<Commands>,
     bus: Arc<Bus>,
+    settings: Arc<Settings>,
+    judge: Judge,
     queue: mpsc::Receiver<Said>,
     /// What is committed, for the outboxes that spoke lately.
     committed: HashMap<(DeviceId, u64, Lane), u64>,
@@ -71,6 +74,7 @@ pub fn open(
     commands: &Arc<Commands>,
     blobs: &Arc<Blobs>,
     bus: &Arc<Bus>,
+    settings: &Arc<Settings>,
 ) -> (Inbox, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let inbox = Inbox {
@@ -85,6 +89,8 @@ pub fn open(
         db: db.clone(),
         commands: Arc::clone(commands),
         bus: Arc::clone(bus),
+        settings: Arc::clone(settings),
+        judge: Judge::default(),
         queue,
         committed: HashMap::new(),
     };
@@ -249,6 +255,8 @@ struct Outcome {
     fresh: Vec<usize>,
     changes: Vec<Change>,
     alerts: Vec<usize>,
+    judged: Vec<(usize, Alert)>,
+    news: Vec<News>,
 }
 
 impl Writer {
@@ -276,7 +284,7 @@ impl Writer {
         loop {
             let error = match self.try_commit(batch, true).await {
                 Ok(outcome) => {
-                    self.tell(batch, outcome);
+                    self.tell(outcome);
                     return true;
                 }
                 Err(error) => error,
@@ -295,7 +303,7 @@ impl Writer {
                 if let Ok(outcome) = self.try_commit(batch, false).await {
                     let devices: Vec<_> = batch.iter().map(|s| &s.session.device_id).collect();
                     tracing::error!(?devices, "an event that can't be stored was dropped");
-                    self.tell(&[], outcome);
+                    self.tell(outcome);
                     return true;
                 }
                 self.committed.clear();
@@ -358,14 +366,15 @@ impl Writer {
     }
 
     /// Gives each room what concerns it.
-    async fn store(&self, tx: &mut Write, batch: &[Said], outcome: &mut Outcome) -> Result<()> {
-        let (mut heartbeats, mut seen) = (Vec::new(), Vec::new());
+    async fn store(&mut self, tx: &mut Write, batch: &[Said], outcome: &mut Outcome) -> Result<()> {
+        let (mut heartbeats, mut from, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for &index in &outcome.fresh {
             let Said { session, event } = &batch[index];
             let device_id = &session.device_id;
             match &event.body {
                 EventBody::Heartbeat(heartbeat) => {
                     heartbeats.push(HeartbeatRow { device_id, at: event.at, heartbeat });
+                    from.push(index);
                 }
                 EventBody::Detection(detection) => seen.push(DetectionRow { device_id, detection }),
                 EventBody::CommandStarted(started) => outcome.changes.extend(
@@ -394,31 +403,47 @@ impl Writer {
             }
         }
         devices::record_heartbeats(tx, &heartbeats).await?;
-        detections::record(tx, &seen).await
+        detections::record(tx, &seen).await?;
+        let said: Vec<_> = heartbeats.iter().map(|h| (h.device_id, h.at, h.heartbeat)).collect();
+        let judged = self.judge.judge(tx, &self.settings.live().alerts, &said).await?;
+        outcome.judged = judged.into_iter().map(|(place, alert)| (from[place], alert)).collect();
+        outcome.news = self.news(batch, outcome);
+        self.bus.keep(tx, &outcome.news).await
+    }
+
+    /// What watchers are told of a batch.
+    fn news(&self, batch: &[Said], outcome: &Outcome) -> Vec<News> {
+        let mut news = Vec::with_capacity(outcome.fresh.len());
+        for index in &outcome.fresh {
+            let Said { session, event } = &batch[*index];
+            let (device, node) = (&session.device_id, &session.node_name);
+            match &event.body {
+                EventBody::Heartbeat(heartbeat) => {
+                    news.push(devices::heartbeat_news(device, node, heartbeat));
+                }
+                EventBody::Detection(d) => news.push(detections::news(device, node, d)),
+                EventBody::Alert(alert) if outcome.alerts.contains(index) => {
+                    news.push(alerts::news(device, node, alert));
+                }
+                _ => {}
+            }
+        }
+        news.extend(outcome.judged.iter().map(|(index, alert)| {
+            let session = &batch[*index].session;
+            alerts::news(&session.device_id, &session.node_name, alert)
+        }));
+        news.extend(self.commands.news(&outcome.changes));
+        news
     }
 
     /// Acknowledges what is committed, and tells the watchers.
-    fn tell(&self, batch: &[Said], outcome: Outcome) {
+    fn tell(&self, outcome: Outcome) {
         for Acks { session, lanes } in outcome.acks.into_values() {
             for (lane, seq) in lanes {
                 // A session that has ended hears it in its next welcome.
                 let _ = session.send(Frame::EventAck(EventAck { lane, seq }));
             }
         }
-        for index in outcome.fresh {
-            let Said { session, event } = &batch[index];
-            let (device, node) = (&session.device_id, &session.node_name);
-            match &event.body {
-                EventBody::Heartbeat(heartbeat) => {
-                    self.bus.publish(devices::heartbeat_news(device, node, heartbeat));
-                }
-                EventBody::Detection(d) => self.bus.publish(detections::news(device, node, d)),
-                EventBody::Alert(alert) if outcome.alerts.contains(&index) => {
-                    self.bus.publish(alerts::news(device, node, alert));
-                }
-                _ => {}
-            }
-        }
-        self.commands.publish(outcome.changes);
+        outcome.news.into_iter().for_each(|news| self.bus.publish(news));
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > certificates, detections > devices >
-//! alerts, link > live > blobs, configuration, maintenance, tokens > auth, pki > api,
-//! settings > keys, db, objects > error, config`
+//! `main > app > http, inbox, health, metrics > commands > certificates, detections > devices,
+//! webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, tokens > auth, pki
+//! > api, settings > keys, db, objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -15,6 +15,7 @@ mod api;
 mod auth;
 mod blobs;
 mod certificates;
+mod cloudcore;
 mod commands;
 mod configuration;
 mod db;
@@ -32,5 +33,7 @@ mod objects;
 mod pki;
 mod settings;
 mod tokens;
+mod traffic;
+mod webhooks;
 
 pub use auth::Role;

@@ -28,6 +28,7 @@ pub struct Maintenance {
 
 /// Whether there is maintenance, and since when.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MaintenanceStanding)]
 struct Standing {
     /// Whether joins, commands and deploys are refused now.
     active: bool,
@@ -97,6 +98,7 @@ pub fn routes(maintenance: Arc<Maintenance>) -> OpenApiRouter {
 }
 
 #[derive(Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = MaintenanceStart)]
 struct Start {
     /// Why, for people.
     #[schema(max_length = 500, example = "new disks")]
@@ -104,6 +106,7 @@ struct Start {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = MaintenanceChanged)]
 struct Changed {
     /// Always `success`.
     #[schema(example = "success")]

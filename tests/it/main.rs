@@ -8,6 +8,7 @@
     reason = "a test that is surprised has failed"
 )]
 
+mod alerts;
 mod api;
 mod auth;
 mod certificates;
@@ -18,11 +19,13 @@ mod detection;
 mod join;
 mod link;
 mod maintenance;
+mod metrics;
 mod objects;
 mod ranks;
 mod relay;
 mod s3;
 mod strangers;
 mod tls;
+mod webhooks;
 mod world;
 mod ws;

@@ -44,6 +44,7 @@ pub struct Configuration {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationCloudCore)]
 struct CloudCore {
     /// The hub's release.
     version: &'static str,
@@ -57,6 +58,7 @@ struct CloudCore {
 
 /// What listens; null where nothing does.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationPorts)]
 struct Ports {
     /// Agents join and link here, UDP.
     cloudhub: u16,
@@ -70,6 +72,7 @@ struct Ports {
 
 /// A cluster's; null without one.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationNodePorts)]
 struct NodePorts {
     cloudhub: Option<u16>,
     cloudstream: Option<u16>,
@@ -78,6 +81,7 @@ struct NodePorts {
 
 /// The cluster; null without one.
 #[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationKubernetes)]
 struct Kubernetes {
     version: Option<String>,
     nodes: Option<u64>,
@@ -85,6 +89,7 @@ struct Kubernetes {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationSecurity)]
 struct Security {
     /// Whether the API listens for TLS.
     tls_enabled: bool,
@@ -100,6 +105,7 @@ struct Security {
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationLimits)]
 struct Limits {
     /// Most devices that may be members.
     #[schema(minimum = 1)]
@@ -109,6 +115,7 @@ struct Limits {
 /// What is to change; what is left out stays.
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ConfigurationChange)]
 pub struct Change {
     /// Life of a join token where a request names none, hours.
     #[schema(minimum = 1, maximum = 8760, example = 96)]

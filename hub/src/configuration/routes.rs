@@ -43,6 +43,7 @@ async fn show(State(configurations): State<Arc<Configurations>>, _: Viewer) -> J
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = ConfigurationChanged)]
 struct Changed {
     /// Always `success`.
     #[schema(example = "success")]

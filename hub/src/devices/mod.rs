@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
+use cloudcore_protocol::{Alert, DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -23,7 +23,8 @@ pub use routes::{details, routes};
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
-    db::{self, Db},
+    alerts,
+    db::{self, Db, Write},
     error::{Error, Result},
     link::Registry,
     live::{Bus, Event, News, What},
@@ -116,10 +117,17 @@ impl Devices {
         // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
-        store::greet(&self.db, device, hello).await?;
-        if known.is_none() {
-            self.bus.publish(news(device, node, What::Joined));
-        }
+        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let mut tx = self.db.write().await?;
+        store::greet(&mut tx, device, hello).await?;
+        let back = offline("The device is connected again", false);
+        let back = alerts::record(&mut tx, device, Timestamp::now(), &back)
+            .await?
+            .then(|| alerts::news(device, node, &back));
+        let told: Vec<News> = joined.into_iter().chain(back).collect();
+        self.bus.keep(&mut tx, &told).await?;
+        tx.commit().await?;
+        told.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
 
@@ -159,10 +167,17 @@ impl Devices {
     /// Ends the readiness of devices whose session has been lost for [`GRACE`], until `shutdown`.
     pub async fn watch_presence(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut missed = Some(Instant::now() + GRACE);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
+            }
+            if missed.is_some_and(|time| time <= Instant::now()) {
+                missed = None;
+                if let Err(error) = self.miss().await {
+                    tracing::error!(?error, "who did not come back can't be stored");
+                }
             }
             let gone: Vec<_> = {
                 let mut presence = self.presence();
@@ -178,30 +193,56 @@ impl Devices {
                 presence.extract_if(|_, p| over(p)).collect()
             };
             for (device, presence) in gone {
-                match self.leave(&device).await {
+                let what = What::Left { reason: "connection lost" };
+                let left = news(&device, &presence.node_name, what);
+                let mut told = vec![left];
+                match self.leave(&device, &presence.node_name, &mut told).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
                     }
                 }
-                let what = What::Left { reason: "connection lost" };
-                self.bus.publish(news(&device, &presence.node_name, what));
+                told.into_iter().for_each(|news| self.bus.publish(news));
             }
         }
     }
 
     /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
     /// at inside the write transaction: those come one after another, so that the last one knows
-    /// what is true.
-    async fn leave(&self, device: &DeviceId) -> Result<bool> {
+    /// what is true. `told` gets the alert that this began.
+    async fn leave(
+        &self,
+        device: &DeviceId,
+        node: &NodeName,
+        told: &mut Vec<News>,
+    ) -> Result<bool> {
         let mut tx = self.db.write().await?;
         if self.presence().contains_key(device) {
             return Ok(false);
         }
-        store::set_not_ready(&mut tx, device).await?;
+        let member = store::set_not_ready(&mut tx, device).await?;
+        let alert = if member { began_offline(&mut tx, device, node).await? } else { None };
+        self.bus.keep(&mut tx, &*told).await?;
+        self.bus.keep(&mut tx, &alert).await?;
         tx.commit().await?;
+        told.extend(alert);
         Ok(true)
+    }
+
+    /// Begins the alerts of members that the last run of the hub knew and that did not come back.
+    async fn miss(&self) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        let mut told = Vec::new();
+        for (device, node) in store::missing(&mut tx).await? {
+            if !self.presence().contains_key(&device) {
+                told.extend(began_offline(&mut tx, &device, &node).await?);
+            }
+        }
+        self.bus.keep(&mut tx, &told).await?;
+        tx.commit().await?;
+        told.into_iter().for_each(|news| self.bus.publish(news));
+        Ok(())
     }
 
     /// A device by id.
@@ -239,6 +280,9 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
         store::delete(&mut tx, id).await?;
+        let node = self.presence().get(id).map(|presence| presence.node_name.clone());
+        let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
+        self.bus.keep(&mut tx, &left).await?;
         tx.commit().await?;
         let mut done = Vec::new();
         if !certificates.is_empty() {
@@ -253,10 +297,8 @@ impl Devices {
             done.push("Token revoked".to_owned());
         }
         done.push("Device removed".to_owned());
-        let present = self.presence().remove(id);
-        if let Some(presence) = present {
-            self.bus.publish(news(id, &presence.node_name, What::Left { reason: "removed" }));
-        }
+        self.presence().remove(id);
+        left.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
 
@@ -275,7 +317,15 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
         let device = store::by_node(&mut tx, node).await?;
         store::set_not_joined(&mut tx, node).await?;
+        let told = match &device {
+            Some(id) => {
+                alerts::end_all(&mut tx, id, node, "The device is no member any more").await?
+            }
+            None => Vec::new(),
+        };
+        self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
+        told.into_iter().for_each(|news| self.bus.publish(news));
         let member = !certificates.is_empty();
         self.pki.revoke(certificates);
         if let Some(device) = device {
@@ -303,6 +353,18 @@ pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat)
         vitals: &routes::vitals(heartbeat),
     };
     news(device, node, what)
+}
+
+fn offline(message: &str, active: bool) -> Alert {
+    Alert { kind: alerts::OFFLINE.into(), message: message.into(), active }
+}
+
+/// Stores that a member is offline; what watchers are told, if it is news.
+async fn began_offline(tx: &mut Write, device: &DeviceId, node: &NodeName) -> Result<Option<News>> {
+    let message = format!("No connection for {}", crate::api::uptime(GRACE.as_secs()));
+    let alert = offline(&message, true);
+    let is_news = alerts::record(tx, device, Timestamp::now(), &alert).await?;
+    Ok(is_news.then(|| alerts::news(device, node, &alert)))
 }
 
 fn news(device: &DeviceId, node: &NodeName, what: What<'_>) -> News {
