@@ -115,6 +115,7 @@ async fn a_member_that_stays_away_is_an_alert_until_it_is_back() {
 async fn a_certificate_that_was_not_renewed_is_an_alert_until_it_is() {
     let world = World::start_with(&["--node-certificate-life", "40"]).await;
     let join = async || {
+        let _ = std::fs::remove_dir_all(world.node_dir("cam-1"));
         let token = world.join_token("cam-1").await;
         world.join("cam-1", &token, &[]).await.expect("the node joins");
     };
