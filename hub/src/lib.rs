@@ -3,8 +3,8 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics > commands > certificates, detections > devices,
-//! webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, tokens > auth, pki
-//! > api, settings > keys, db, objects, traffic > error, config`
+//! webhooks > alerts, link > live > backup, blobs, cloudcore, configuration, maintenance, tokens >
+//! auth, pki > api, settings > keys, db, objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod error;
 mod alerts;
 mod api;
 mod auth;
+mod backup;
 mod blobs;
 mod certificates;
 mod cloudcore;
@@ -37,3 +38,4 @@ mod traffic;
 mod webhooks;
 
 pub use auth::Role;
+pub use backup::{Include, Order as BackupOrder};

@@ -18,36 +18,36 @@ const HOOKS: &str = "/api/kubeedge/webhooks";
 const SECRET: &str = "your-webhook-secret";
 
 /// A request that came, as it came.
-struct Request {
+pub struct Request {
     head: String,
-    body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Request {
-    fn header(&self, name: &str) -> &str {
+    pub fn header(&self, name: &str) -> &str {
         let named = |line: &str| line.split_once(": ").is_some_and(|(n, _)| n == name);
         let line = self.head.lines().find(|line| named(line)).expect("the header is there");
         &line[name.len() + 2..]
     }
 
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 }
 
 /// A server that others run: it answers with the statuses it is told, 200 when it is told none.
-struct Receiver {
+pub struct Receiver {
     listener: TcpListener,
     statuses: Arc<Mutex<VecDeque<&'static str>>>,
 }
 
 impl Receiver {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self { listener, statuses: Arc::default() }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("http://{}/hook", self.listener.local_addr().expect("it is bound"))
     }
 
@@ -56,7 +56,7 @@ impl Receiver {
     }
 
     /// The next request, answered.
-    async fn next(&self) -> Request {
+    pub async fn next(&self) -> Request {
         loop {
             let accepted = timeout(PATIENCE, self.listener.accept()).await;
             let (mut stream, _) = accepted.expect("a request in time").expect("a connection");
@@ -91,7 +91,7 @@ async fn read(stream: &mut TcpStream) -> Option<Request> {
     }
 }
 
-fn signature(bytes: &[u8]) -> String {
+pub fn signature(bytes: &[u8]) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = hmac::sign(&key, bytes);
     let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
