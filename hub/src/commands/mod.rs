@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use life::{Event, State};
 pub use progress::{Change, Ending, apply, ending};
 pub use routes::routes;
-pub use store::{Filter, Row};
+pub use store::{Filter, Row, count_by_status};
 
 use crate::{
     blobs::Blobs,

@@ -294,3 +294,11 @@ pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
         .await?;
     Ok(())
 }
+
+/// How many commands of each status are kept.
+///
+/// # Errors
+/// The database's.
+pub async fn count_by_status(db: &Db) -> Result<Vec<(String, i64)>> {
+    Ok(db::sql("SELECT status, count(*) FROM commands GROUP BY status").all(db).await?)
+}
