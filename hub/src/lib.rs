@@ -24,6 +24,7 @@ mod keys;
 mod link;
 mod live;
 mod metrics;
+mod mqtt;
 mod pki;
 mod tokens;
 

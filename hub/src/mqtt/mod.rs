@@ -1,0 +1,2 @@
+//! MQTT.
+mod broker;
