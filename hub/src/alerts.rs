@@ -6,10 +6,14 @@ use serde_json::json;
 use sqlx::FromRow;
 
 use crate::{
-    db::{Db, Write},
+    api::clip,
+    db::{self, Db, Write},
     error::Result,
     live::Bus,
 };
+
+/// Longest kind, characters: the column's width.
+const MAX_KIND: usize = 50;
 
 /// An alert that has begun and not ended.
 #[derive(Debug, Serialize)]
@@ -38,11 +42,11 @@ struct Row {
 /// # Errors
 /// The database's.
 pub async fn active(db: &Db) -> Result<Vec<ActiveAlert>> {
-    let rows: Vec<Row> = sqlx::query_as(
+    let rows: Vec<Row> = db::sql(
         "SELECT device_id, kind, message, started_at FROM alerts WHERE ended_at IS NULL \
          ORDER BY started_at DESC LIMIT 100",
     )
-    .fetch_all(db.read())
+    .all(db)
     .await?;
     Ok(rows
         .into_iter()
@@ -66,28 +70,28 @@ pub async fn record(
     alert: &Alert,
 ) -> Result<bool> {
     let done = if alert.active {
-        sqlx::query(
+        db::sql(
             "INSERT INTO alerts (device_id, kind, message, started_at) VALUES ($1, $2, $3, $4) \
              ON CONFLICT DO NOTHING",
         )
         .bind(device.as_str())
-        .bind(&alert.kind)
+        .bind(clip(&alert.kind, MAX_KIND))
         .bind(&alert.message)
         .bind(at.micros())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?
     } else {
-        sqlx::query(
+        db::sql(
             "UPDATE alerts SET ended_at = $3 \
              WHERE device_id = $1 AND kind = $2 AND ended_at IS NULL",
         )
         .bind(device.as_str())
-        .bind(&alert.kind)
+        .bind(clip(&alert.kind, MAX_KIND))
         .bind(at.micros())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?
     };
-    Ok(done.rows_affected() > 0)
+    Ok(done > 0)
 }
 
 /// Tells the watchers.

@@ -149,6 +149,12 @@ impl Page {
     }
 }
 
+/// The first `max` characters: a column has its width, and a peer's text may have any.
+#[must_use]
+pub fn clip(text: &str, max: usize) -> &str {
+    text.char_indices().nth(max).map_or(text, |(end, _)| &text[..end])
+}
+
 /// `45%`.
 #[must_use]
 pub fn percent(value: f64) -> String {

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::D
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
+use sqlx::postgres::PgConnectOptions;
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,7 @@ use crate::{
     live::{self, Bus},
     metrics::{self, Metrics},
     pki::Pki,
+    settings::{self, Settings},
     tokens::{self, Tokens},
 };
 
@@ -56,10 +58,21 @@ impl Hub {
         prepare(&config.data_dir)?;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let db = Db::open(&config.data_dir.join(DATABASE)).await?;
+        let db = open_db(&config.data_dir, config.database.clone()).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
+        let settings = Arc::new(
+            Settings::load(
+                db.clone(),
+                settings::Live {
+                    max_devices: config.max_devices,
+                    rate_limit: config.rate_limit,
+                    ..settings::Live::default()
+                },
+            )
+            .await?,
+        );
         let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
             cause: Some(e.into()),
             ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
@@ -74,15 +87,20 @@ impl Hub {
 
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
-        let tokens =
-            Arc::new(Tokens::new(db.clone(), Arc::clone(&keys), Arc::clone(&pki), advertised));
+        let tokens = Arc::new(Tokens::new(
+            db.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&pki),
+            advertised,
+            Arc::clone(&settings),
+        ));
         let devices = Arc::new(Devices::new(
             db.clone(),
             Arc::clone(&tokens),
             Arc::clone(&pki),
             Arc::clone(&registry),
             Arc::clone(&bus),
-            config.max_devices,
+            Arc::clone(&settings),
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone()));
@@ -92,6 +110,7 @@ impl Hub {
             registry,
             Arc::clone(&blobs),
             Arc::clone(&bus),
+            Arc::clone(&settings),
         ));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
@@ -110,15 +129,15 @@ impl Hub {
         let router = http::router(
             front,
             [
-                health::routes(db.clone()),
-                auth::routes(auth),
-                tokens::routes(tokens),
-                devices::routes(Arc::clone(&devices)),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)),
-                commands::routes(Arc::clone(&commands)),
-                blobs::routes(Arc::clone(&blobs)),
-                live::routes(Arc::clone(&bus), shutdown.clone()),
-                metrics::routes(metrics),
+                health::routes(db.clone()).into(),
+                auth::routes(auth).into(),
+                tokens::routes(tokens).into(),
+                devices::routes(Arc::clone(&devices)).into(),
+                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
+                commands::routes(Arc::clone(&commands)).into(),
+                blobs::routes(Arc::clone(&blobs)).into(),
+                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                metrics::routes(metrics).into(),
             ],
         );
 
@@ -184,49 +203,63 @@ impl Hub {
 /// # Errors
 /// API-001 for a bad name or password, API-005 when the name is taken, or the database's.
 pub async fn create_user(
-    data_dir: &std::path::Path,
+    place: Place<'_>,
     username: &str,
     password: &str,
     role: Role,
 ) -> Result<()> {
-    open_auth(data_dir).await?.create_user(username, password, role).await.map(|_| ())
+    open_auth(place).await?.create_user(username, password, role).await.map(|_| ())
 }
 
 /// Gives a user another password.
 ///
 /// # Errors
 /// API-001 for a bad password, API-004 for an unknown user, or the database's.
-pub async fn set_password(
-    data_dir: &std::path::Path,
-    username: &str,
-    password: &str,
-) -> Result<()> {
-    open_auth(data_dir).await?.set_password(username, password).await
+pub async fn set_password(place: Place<'_>, username: &str, password: &str) -> Result<()> {
+    open_auth(place).await?.set_password(username, password).await
 }
 
-async fn open_auth(data_dir: &std::path::Path) -> Result<Auth> {
-    prepare(data_dir)?;
-    let db = Db::open(&data_dir.join(DATABASE)).await?;
-    Ok(Auth::new(db, Arc::new(Keys::load(data_dir)?)))
+/// Where a hub's state lives: what commands beside `serve` are told.
+#[derive(Debug, Clone)]
+pub struct Place<'a> {
+    /// The data directory.
+    pub data_dir: &'a std::path::Path,
+    /// The database, where it is not in the data directory.
+    pub database: Option<PgConnectOptions>,
+}
+
+async fn open_auth(place: Place<'_>) -> Result<Auth> {
+    prepare(place.data_dir)?;
+    let db = open_db(place.data_dir, place.database).await?;
+    Ok(Auth::new(db, Arc::new(Keys::load(place.data_dir)?)))
+}
+
+async fn open_db(data_dir: &std::path::Path, database: Option<PgConnectOptions>) -> Result<Db> {
+    match database {
+        Some(options) => Db::connect(options).await,
+        None => {
+            let path = data_dir.join(DATABASE);
+            // SQLite gives its journals the database's mode.
+            let make = || {
+                std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
+            };
+            make().map_err(|e| unusable(&path, e))?;
+            Db::open(&path).await
+        }
+    }
+}
+
+fn unusable(path: &std::path::Path, error: std::io::Error) -> Error {
+    let message = format!("can't use {}", path.display());
+    Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
 }
 
 /// Makes the data directory, for its owner only.
 fn prepare(data_dir: &std::path::Path) -> Result<()> {
-    let private = |path: &std::path::Path, mode| {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
-    };
-    let make = || {
-        std::fs::create_dir_all(data_dir)?;
-        private(data_dir, 0o700)?;
-        // SQLite gives its journals the database's mode.
-        let database = data_dir.join(DATABASE);
-        std::fs::OpenOptions::new().append(true).create(true).open(&database)?;
-        private(&database, 0o600)
-    };
-    make().map_err(|e: std::io::Error| Error {
-        cause: Some(e.into()),
-        ..Error::new(Code::Unavailable, format!("can't use {}", data_dir.display()))
-    })
+    std::fs::create_dir_all(data_dir)
+        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)))
+        .map_err(|e| unusable(data_dir, e))
 }
 
 /// What nodes can connect to where the hub listens on every address: the address that the

@@ -4,7 +4,9 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
+use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 /// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
@@ -23,6 +25,9 @@ pub struct Options {
     /// Where MQTT clients will connect; this build has no broker, says so, and binds nothing
     #[arg(long, env = "CLOUDCORE_MQTT", value_name = "ADDRESS")]
     pub mqtt: Option<SocketAddr>,
+    /// A PostgreSQL database instead of SQLite in the data directory: postgres://user@host/name
+    #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<SecretString>,
     /// HOST:PORT that agents use to reach the QUIC port [default: as bound]
     #[arg(long, env = "CLOUDCORE_ADVERTISE_ADDRESS", value_name = "HOST:PORT")]
     pub advertise_address: Option<String>,
@@ -32,6 +37,9 @@ pub struct Options {
     /// Let anybody watch the event stream and the status of a command, as the contract shows
     #[arg(long, env = "CLOUDCORE_PUBLIC_MONITORING", num_args = 0..=1, default_missing_value = "true")]
     pub public_monitoring: Option<bool>,
+    /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]
+    #[arg(long, env = "CLOUDCORE_RATE_LIMIT", value_name = "N")]
+    pub rate_limit: Option<u32>,
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
@@ -52,12 +60,16 @@ pub struct Config {
     pub http: SocketAddr,
     /// The agents' listener.
     pub quic: SocketAddr,
+    /// The database; SQLite in the data directory where there is none.
+    pub database: Option<PgConnectOptions>,
     /// What `join_command` names, where it is not the bound address.
     pub advertise: Option<String>,
     /// Base of links to the hub.
     pub public_url: Option<Url>,
     /// Whether the event stream and command status want no token.
     pub public_monitoring: bool,
+    /// Requests a minute for each caller.
+    pub rate_limit: u32,
     /// Most members.
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
@@ -101,9 +113,11 @@ impl Options {
             http: self.http.or(under.http),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
+            database_url: self.database_url.or(under.database_url),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
+            rate_limit: self.rate_limit.or(under.rate_limit),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
@@ -150,13 +164,28 @@ impl Options {
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
             quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
+            database: self.database_url.as_ref().map(database).transpose()?,
             advertise: self.advertise_address,
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
+            rate_limit: self.rate_limit.unwrap_or(100),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
             admin_password: None,
         })
     }
+}
+
+/// A database's URL, parsed. Nothing of it is in an error: it holds a password.
+///
+/// # Errors
+/// [`ConfigError::Value`].
+pub fn database(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
+    let bad = |why: &str| ConfigError::Value("database-url", why.into());
+    let url = url.expose_secret();
+    if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+        return Err(bad("must be postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
+    }
+    url.parse().map_err(|_| bad("is no URL of a PostgreSQL database"))
 }

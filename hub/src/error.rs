@@ -116,9 +116,19 @@ impl From<sqlx::Error> for Error {
     }
 }
 
-/// Whether the disk or a lock is to blame and not the statement: SQLite's primary result codes
-/// BUSY, LOCKED, READONLY, IOERR, FULL and CANTOPEN.
+/// Whether the disk, a lock or the way to the server is to blame and not the statement.
 fn is_passing(error: &sqlx::Error) -> bool {
-    let code = error.as_database_error().and_then(|e| e.code()?.parse::<u32>().ok());
-    code.is_some_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
+    let Some(error) = error.as_database_error() else {
+        return matches!(error, sqlx::Error::Tls(_) | sqlx::Error::WorkerCrashed);
+    };
+    let Some(code) = error.code() else { return false };
+    if error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>().is_some() {
+        // Classes of SQLSTATE (PostgreSQL, appendix A): connection, transaction rollback, read-only
+        // transaction, resources (a full disk), lock not available, operator intervention, I/O.
+        return ["08", "40", "25006", "53", "55P03", "57", "58"]
+            .iter()
+            .any(|c| code.starts_with(c));
+    }
+    // SQLite's primary result codes BUSY, LOCKED, READONLY, IOERR, FULL and CANTOPEN.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 8 | 10 | 13 | 14))
 }

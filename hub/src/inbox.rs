@@ -12,7 +12,6 @@ use cloudcore_protocol::{
     BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason,
     Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
 };
-use sqlx::SqliteExecutor;
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ use crate::{
     api::to_the_end,
     blobs::{Blobs, MAX_BLOB_BYTES},
     commands::{self, Change, Commands, Ending},
-    db::{Db, Write},
+    db::{self, Db, On, Write},
     detections::{self, DetectionRow},
     devices::{self, Devices, HeartbeatRow},
     error::{Code, Result},
@@ -99,18 +98,18 @@ fn stored_id(outbox_id: u64) -> i64 {
 }
 
 async fn last_seq(
-    db: impl SqliteExecutor<'_>,
+    db: impl Into<On<'_>>,
     device: &DeviceId,
     outbox_id: u64,
     lane: Lane,
 ) -> Result<u64> {
-    let last: Option<i64> = sqlx::query_scalar(
+    let last: Option<i64> = db::sql(
         "SELECT last_seq FROM outboxes WHERE device_id = $1 AND outbox_id = $2 AND lane = $3",
     )
     .bind(device.as_str())
     .bind(stored_id(outbox_id))
     .bind(lane as i64)
-    .fetch_optional(db)
+    .optional_value(db)
     .await?;
     Ok(last.and_then(|n| u64::try_from(n).ok()).unwrap_or(0))
 }
@@ -150,7 +149,7 @@ impl Peers for Inbox {
         })?;
         let mut acked = Vec::with_capacity(Lane::ALL.len());
         for lane in Lane::ALL {
-            let seq = last_seq(self.db.read(), &member.device_id, hello.outbox_id, lane)
+            let seq = last_seq(&self.db, &member.device_id, hello.outbox_id, lane)
                 .await
                 .map_err(later)?;
             acked.push(EventAck { lane, seq });
@@ -320,7 +319,7 @@ impl Writer {
             let key = (session.device_id.clone(), session.outbox_id, lane);
             let last = match self.committed.get(&key) {
                 Some(last) => *last,
-                None => last_seq(&mut *tx, &session.device_id, session.outbox_id, lane).await?,
+                None => last_seq(&mut tx, &session.device_id, session.outbox_id, lane).await?,
             };
             // A repeat is acknowledged again: the first acknowledgement may have been lost.
             if seq > last && store {
@@ -338,17 +337,18 @@ impl Writer {
         self.store(&mut tx, batch, &mut outcome).await?;
         for Acks { session, lanes } in outcome.acks.values() {
             for (lane, seq) in lanes {
-                sqlx::query(
+                db::sql(
                     "INSERT INTO outboxes (device_id, outbox_id, lane, last_seq) \
                      VALUES ($1, $2, $3, $4) \
                      ON CONFLICT (device_id, outbox_id, lane) DO UPDATE \
-                     SET last_seq = max(outboxes.last_seq, excluded.last_seq)",
+                     SET last_seq = CASE WHEN excluded.last_seq > outboxes.last_seq \
+                     THEN excluded.last_seq ELSE outboxes.last_seq END",
                 )
                 .bind(session.device_id.as_str())
                 .bind(stored_id(session.outbox_id))
                 .bind(*lane as i64)
                 .bind(i64::try_from(*seq).unwrap_or(i64::MAX))
-                .execute(&mut *tx)
+                .run(&mut tx)
                 .await?;
             }
         }

@@ -3,7 +3,7 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics > commands > alerts, detections > devices > link >
-//! live > blobs, tokens > auth, pki > api > keys, db > error, config`
+//! live > blobs, tokens > auth, pki > api, settings > keys, db > error, config`
 
 pub mod app;
 pub mod config;
@@ -26,6 +26,7 @@ mod live;
 mod metrics;
 mod mqtt;
 mod pki;
+mod settings;
 mod tokens;
 
 pub use auth::Role;

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloudcore_hub::{
     Role,
-    app::{self, Hub},
-    config::Options,
+    app::{self, Hub, Place},
+    config::{self, Options},
 };
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::signal::unix::{SignalKind, signal};
 
 #[derive(Parser)]
@@ -46,12 +46,22 @@ struct UserArgs {
     /// The hub's data directory
     #[arg(long, env = "CLOUDCORE_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
+    /// Its database, where that is not in the data directory
+    #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<SecretString>,
     /// Name of the user
     #[arg(long)]
     username: String,
     /// What a new user may do: viewer, operator or admin
     #[arg(long, default_value = "viewer")]
     role: Role,
+}
+
+impl UserArgs {
+    fn place(&self) -> anyhow::Result<Place<'_>> {
+        let database = self.database_url.as_ref().map(config::database).transpose()?;
+        Ok(Place { data_dir: &self.data_dir, database })
+    }
 }
 
 #[derive(clap::Args)]
@@ -87,25 +97,30 @@ fn main() -> ExitCode {
 
 #[tokio::main(flavor = "current_thread")]
 async fn administer(admin: Admin) -> anyhow::Result<()> {
+    install_tls()?;
     let mut password = String::new();
     std::io::stdin().read_line(&mut password).context("the password")?;
     let password = password.trim_end_matches(['\r', '\n']);
     match admin {
         Admin::CreateUser(user) => {
-            app::create_user(&user.data_dir, &user.username, password, user.role).await?;
+            app::create_user(user.place()?, &user.username, password, user.role).await?;
         }
         Admin::SetPassword(user) => {
-            app::set_password(&user.data_dir, &user.username, password).await?;
+            app::set_password(user.place()?, &user.username, password).await?;
         }
     }
     Ok(())
 }
 
-#[tokio::main]
-async fn run(serve: Serve) -> anyhow::Result<()> {
+fn install_tls() -> anyhow::Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
-        .map_err(|_| anyhow::anyhow!("TLS is set up twice"))?;
+        .map_err(|_| anyhow::anyhow!("TLS is set up twice"))
+}
+
+#[tokio::main]
+async fn run(serve: Serve) -> anyhow::Result<()> {
+    install_tls()?;
     let mut options = serve.options;
     if let Some(path) = &serve.config {
         options = options.over(Options::from_file(path)?);

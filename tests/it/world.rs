@@ -126,6 +126,8 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        // The first test of this process sets the provider; the others find it set.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {

@@ -2,17 +2,17 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use super::{Role, User};
+use super::{Caller, Role};
 use crate::error::{Code, Error, Result};
 
-/// What the `Authorization` header of a request proved; put into every request by `http`.
+/// What a request proved about its sender; put into every request by `http`.
 #[derive(Debug, Clone)]
 pub enum Identity {
-    /// There was none.
+    /// It named nobody.
     Anonymous,
-    /// A user's session.
-    User(User),
-    /// One that is not valid, with the reason.
+    /// A user or an API key.
+    Caller(Caller),
+    /// What it showed is not valid, and why.
     Invalid(String),
 }
 
@@ -20,9 +20,9 @@ pub enum Identity {
 #[derive(Debug, Clone, Copy)]
 pub struct PublicMonitoring;
 
-fn caller(parts: &Parts) -> Result<&User> {
+fn caller(parts: &Parts) -> Result<&Caller> {
     match parts.extensions.get::<Identity>() {
-        Some(Identity::User(user)) => Ok(user),
+        Some(Identity::Caller(caller)) => Ok(caller),
         Some(Identity::Invalid(reason)) => Err(Error::new(Code::Unauthenticated, reason.clone())),
         Some(Identity::Anonymous) | None => Err(Error::new(
             Code::Unauthenticated,
@@ -31,28 +31,28 @@ fn caller(parts: &Parts) -> Result<&User> {
     }
 }
 
-fn at_least(parts: &Parts, role: Role) -> Result<()> {
-    let user = caller(parts)?;
-    if user.role < role {
+fn at_least(parts: &Parts, role: Role) -> Result<Caller> {
+    let caller = caller(parts)?;
+    if caller.role() < role {
         return Err(Error::new(
             Code::Forbidden,
-            format!("this needs the role {}; yours is {}", role.as_str(), user.role.as_str()),
+            format!("this needs the role {}; yours is {}", role.as_str(), caller.role().as_str()),
         ));
     }
-    Ok(())
+    Ok(caller.clone())
 }
 
 macro_rules! role {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug)]
-        pub struct $name;
+        pub struct $name(pub Caller);
 
         impl<S: Send + Sync> FromRequestParts<S> for $name {
             type Rejection = Error;
 
             async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-                at_least(parts, Role::$name).map(|()| Self)
+                at_least(parts, Role::$name).map(Self)
             }
         }
     };
@@ -66,6 +66,11 @@ role!(
     /// Somebody who may command, join and deploy.
     Operator
 );
+role!(
+    /// Somebody who may do everything.
+    Admin
+);
+
 /// Somebody who may read, or anybody where monitoring is public.
 #[derive(Debug)]
 pub struct Watcher;
@@ -80,6 +85,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Watcher {
         if public && anonymous {
             return Ok(Self);
         }
-        at_least(parts, Role::Viewer).map(|()| Self)
+        at_least(parts, Role::Viewer).map(|_| Self)
     }
 }

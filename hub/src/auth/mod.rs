@@ -23,18 +23,30 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
-pub use extract::{Identity, Operator, PublicMonitoring, Viewer, Watcher};
+pub use extract::{Admin, Identity, Operator, PublicMonitoring, Viewer, Watcher};
 pub use routes::routes;
 
 use self::attempts::Attempts;
 use crate::{
-    db::{Db, is_conflict},
+    db::{self, Db, is_conflict},
     error::{Code, Error, Result},
     keys::{self, JwtError, Keys},
 };
 
 /// What somebody may do; each may all that the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Reads.
@@ -71,7 +83,7 @@ impl std::str::FromStr for Role {
 }
 
 /// A user, as the API shows one.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct User {
     /// Number of the user.
     pub id: i64,
@@ -79,6 +91,41 @@ pub struct User {
     pub username: String,
     /// What the user may do.
     pub role: Role,
+}
+
+/// Who calls: a user with a session, or a program with an API key.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Caller {
+    /// A user.
+    User(User),
+    /// An API key.
+    Key {
+        /// Its id (`key_…`), which is no secret.
+        key_id: String,
+        /// What it may do.
+        role: Role,
+    },
+}
+
+impl Caller {
+    /// What it may do.
+    #[must_use]
+    pub const fn role(&self) -> Role {
+        match self {
+            Self::User(user) => user.role,
+            Self::Key { role, .. } => *role,
+        }
+    }
+
+    /// Its name, as the audit log has it: a user's, or a key's id.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::User(user) => &user.username,
+            Self::Key { key_id, .. } => key_id,
+        }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -132,8 +179,7 @@ impl Auth {
         &self,
         password: Option<&SecretString>,
     ) -> Result<Option<SecretString>> {
-        let users: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM users").fetch_one(self.db.read()).await?;
+        let users: i64 = db::sql("SELECT count(*) FROM users").value(&self.db).await?;
         if users > 0 {
             return Ok(None);
         }
@@ -161,7 +207,7 @@ impl Auth {
         }
         let hashed = self.hash_new(password).await?;
         let mut tx = self.db.write().await?;
-        let id: i64 = sqlx::query_scalar(
+        let id: i64 = db::sql(
             "INSERT INTO users (username, password_hash, role, created_at) \
              VALUES ($1, $2, $3, $4) RETURNING id",
         )
@@ -169,7 +215,7 @@ impl Auth {
         .bind(hashed)
         .bind(role.as_str())
         .bind(Timestamp::now().micros())
-        .fetch_one(&mut *tx)
+        .value(&mut tx)
         .await
         .map_err(|e| match is_conflict(&e) {
             true => Error::new(Code::Exists, format!("user '{username}' exists")),
@@ -186,15 +232,15 @@ impl Auth {
     pub async fn set_password(&self, username: &str, password: &str) -> Result<()> {
         let hashed = self.hash_new(password).await?;
         let mut tx = self.db.write().await?;
-        let done = sqlx::query("UPDATE users SET password_hash = $2 WHERE username = $1")
+        let done = db::sql("UPDATE users SET password_hash = $2 WHERE username = $1")
             .bind(username)
             .bind(hashed)
-            .execute(&mut *tx)
+            .run(&mut tx)
             .await?;
-        if done.rows_affected() == 0 {
+        if done == 0 {
             return Err(Error::not_found("user", username));
         }
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     async fn hash_new(&self, password: &str) -> Result<String> {
@@ -227,9 +273,9 @@ impl Auth {
             return Err(wrong());
         }
         let row: Option<(i64, String, String)> =
-            sqlx::query_as("SELECT id, password_hash, role FROM users WHERE username = $1")
+            db::sql("SELECT id, password_hash, role FROM users WHERE username = $1")
                 .bind(username)
-                .fetch_optional(self.db.read())
+                .optional(&self.db)
                 .await?;
         let stored = row.as_ref().map(|(_, hash, _)| hash.clone()).or_else(|| NOBODY.clone());
         let given = password.clone();

@@ -13,7 +13,7 @@ use ring::hmac;
 pub use routes::routes;
 
 use crate::{
-    db::Db,
+    db::{self, Db},
     error::{Error, Result},
     keys::{self, Keys},
 };
@@ -75,7 +75,7 @@ impl Blobs {
             .await
             .map_err(Error::internal)?;
         let mut tx = self.db.write().await?;
-        sqlx::query(
+        db::sql(
             "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6) \
              ON CONFLICT (device_id, hash) DO UPDATE SET created_at = excluded.created_at",
@@ -86,9 +86,9 @@ impl Blobs {
         .bind(content_type)
         .bind(header.command_id.as_ref().map(ToString::to_string))
         .bind(Timestamp::now().micros())
-        .execute(&mut *tx)
+        .run(&mut tx)
         .await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// A blob's bytes.
@@ -98,10 +98,10 @@ impl Blobs {
     pub async fn get(&self, device: &DeviceId, hash: &str) -> Result<Blob> {
         let missing = || Error::not_found("picture", hash);
         let content_type: String =
-            sqlx::query_scalar("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
+            db::sql("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device.as_str())
                 .bind(hash)
-                .fetch_optional(self.db.read())
+                .optional_value(&self.db)
                 .await?
                 .ok_or_else(missing)?;
         let found = self.store.get(&location(device.as_str(), hash)).await;
@@ -125,7 +125,7 @@ impl Blobs {
     /// Whether a link's parts are what [`Self::link`] made, in time.
     #[must_use]
     pub fn link_holds(&self, device: &DeviceId, hash: &str, expires: i64, signature: &str) -> bool {
-        let Some(signature) = unhex(signature) else { return false };
+        let Some(signature) = keys::unhex(signature) else { return false };
         let text = signed(device.as_str(), hash, expires);
         hmac::verify(&self.keys.links, &text, &signature).is_ok()
             && expires > Timestamp::now().seconds()
@@ -136,8 +136,8 @@ impl Blobs {
     /// # Errors
     /// The database's.
     pub async fn bytes_stored(&self) -> Result<u64> {
-        let sum: i64 = sqlx::query_scalar("SELECT coalesce(sum(size), 0) FROM blobs")
-            .fetch_one(self.db.read())
+        let sum: i64 = db::sql("SELECT CAST(coalesce(sum(size), 0) AS BIGINT) FROM blobs")
+            .value(&self.db)
             .await?;
         Ok(u64::try_from(sum).unwrap_or(0))
     }
@@ -148,9 +148,9 @@ impl Blobs {
     /// The database's or the object store's.
     pub async fn remove_older(&self, before: Timestamp) -> Result<usize> {
         let old: Vec<(String, String)> =
-            sqlx::query_as("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
+            db::sql("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
                 .bind(before.micros())
-                .fetch_all(self.db.read())
+                .all(&self.db)
                 .await?;
         for (device, hash) in &old {
             // The bytes first: a row without bytes is an honest 404, bytes without a row are lost.
@@ -159,10 +159,10 @@ impl Blobs {
                 Err(e) => return Err(Error::internal(e)),
             }
             let mut tx = self.db.write().await?;
-            sqlx::query("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
+            db::sql("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device)
                 .bind(hash)
-                .execute(&mut *tx)
+                .run(&mut tx)
                 .await?;
             tx.commit().await?;
         }
@@ -172,11 +172,4 @@ impl Blobs {
 
 fn signed(device_id: &str, hash: &str, expires: i64) -> Vec<u8> {
     format!("image\n{device_id}\n{hash}\n{expires}").into_bytes()
-}
-
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    if text.len() != 64 || !text.is_ascii() {
-        return None;
-    }
-    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }

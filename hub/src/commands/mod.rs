@@ -29,6 +29,7 @@ use crate::{
     error::{Code, Error, Result},
     link::{Registry, Session},
     live::Bus,
+    settings::Settings,
 };
 
 /// How long after a sent command's end the hub still waits for the device's own word on it.
@@ -45,6 +46,7 @@ pub struct Commands {
     registry: Arc<Registry>,
     blobs: Arc<Blobs>,
     bus: Arc<Bus>,
+    settings: Arc<Settings>,
     /// A command with a deadline was accepted.
     accepted: Notify,
 }
@@ -92,16 +94,19 @@ impl Commands {
         registry: Arc<Registry>,
         blobs: Arc<Blobs>,
         bus: Arc<Bus>,
+        settings: Arc<Settings>,
     ) -> Self {
-        Self { db, devices, registry, blobs, bus, accepted: Notify::new() }
+        Self { db, devices, registry, blobs, bus, settings, accepted: Notify::new() }
     }
 
     /// Accepts a command and hands it to its device if that has a session.
     ///
     /// # Errors
     /// API-001 for bad parameters, API-004 for an unknown device, API-008 for one that is away
-    /// when the command may not wait, API-009 when too many wait already.
+    /// when the command may not wait, API-009 when too many wait already,
+    /// or during maintenance.
     pub async fn send(&self, new: &NewCommand) -> Result<Accepted> {
+        self.settings.check_open()?;
         let parameters = match Task::parse(&new.name, &new.parameters) {
             // A newer agent may know it; an older one says that it does not.
             Ok(_) | Err(CommandError::Unknown(_)) => new.parameters.to_string(),
@@ -172,7 +177,7 @@ impl Commands {
             for id in ids {
                 apply(&mut tx, id, None, Event::Deliver, &Ending::default()).await?;
             }
-            Ok::<_, Error>(tx.commit().await?)
+            tx.commit().await
         };
         if let Err(error) = noted.await {
             tracing::warn!(?ids, ?error, "can't note that commands were sent");
@@ -184,7 +189,7 @@ impl Commands {
     /// # Errors
     /// The database's.
     pub async fn resume(&self, session: &Session) -> Result<()> {
-        let open = store::open_of(self.db.read(), &session.device_id).await?;
+        let open = store::open_of(&self.db, &session.device_id).await?;
         let now = Timestamp::now();
         let mut delivered = Vec::new();
         for row in open {
@@ -214,7 +219,7 @@ impl Commands {
     /// # Errors
     /// API-004.
     pub async fn get(&self, id: &CommandId) -> Result<store::Row> {
-        store::get(self.db.read(), id).await?.ok_or_else(|| Error::not_found("command", id))
+        store::get(&self.db, id).await?.ok_or_else(|| Error::not_found("command", id))
     }
 
     /// Ends commands whose time is over, until `shutdown`.
@@ -258,7 +263,7 @@ impl Commands {
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.db.write().await?;
         store::forget(&mut tx, before).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await
     }
 
     /// Tells the watchers of what was committed.
@@ -343,7 +348,7 @@ pub async fn apply(
     event: Event,
     ending: &Ending,
 ) -> Result<Option<Change>> {
-    let Some(row) = store::get(&mut **tx, id).await? else { return Ok(None) };
+    let Some(row) = store::get(&mut *tx, id).await? else { return Ok(None) };
     if said_by.is_some_and(|device| device.as_str() != row.device_id) {
         tracing::warn!(?said_by, command_id = %id, "a device spoke of another's command");
         return Ok(None);

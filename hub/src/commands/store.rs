@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
 use serde_json::Value;
-use sqlx::{Row as _, Sqlite, SqliteExecutor, SqlitePool, sqlite::SqliteRow};
+use sqlx::FromRow;
 
 use super::{NewCommand, State};
 use crate::{
-    db::Write,
+    db::{self, Db, On, Write},
     error::{Error, Result},
 };
 
@@ -37,30 +37,39 @@ pub struct Row {
     pub execution_us: Option<u64>,
 }
 
-fn row(row: &SqliteRow) -> Result<Row> {
-    let at = |name| row.try_get::<Option<i64>, _>(name).map(|at| at.map(Timestamp::from_micros));
-    let id: String = row.try_get("command_id")?;
-    let state: &str = row.try_get("status")?;
-    let result: Option<String> = row.try_get("result")?;
-    let epoch = Timestamp::from_micros(0);
-    Ok(Row {
-        id: id.try_into().map_err(Error::internal)?,
-        device_id: row.try_get("device_id")?,
-        name: row.try_get("command_type")?,
-        parameters: row.try_get("parameters")?,
-        state: State::parse(state)
-            .ok_or_else(|| Error::internal(format!("unknown command status {state}")))?,
-        result: result
-            .map(|text| serde_json::from_str(&text))
-            .transpose()
-            .map_err(Error::internal)?,
-        sent_at: at("sent_at")?.unwrap_or(epoch),
-        deadline: at("deadline")?.unwrap_or(epoch),
-        completed_at: at("completed_at")?,
-        execution_us: row
-            .try_get::<Option<i64>, _>("execution_us")?
-            .and_then(|us| u64::try_from(us).ok()),
-    })
+#[derive(FromRow)]
+struct Stored {
+    command_id: String,
+    device_id: String,
+    command_type: String,
+    parameters: String,
+    status: String,
+    result: Option<String>,
+    sent_at: i64,
+    deadline: i64,
+    completed_at: Option<i64>,
+    execution_us: Option<i64>,
+}
+
+impl Stored {
+    fn parse(self) -> Result<Row> {
+        let state = State::parse(&self.status);
+        let result = self.result.map(|text| serde_json::from_str(&text)).transpose();
+        Ok(Row {
+            id: self.command_id.try_into().map_err(Error::internal)?,
+            device_id: self.device_id,
+            name: self.command_type,
+            parameters: self.parameters,
+            state: state.ok_or_else(|| {
+                Error::internal(format!("unknown command status {}", self.status))
+            })?,
+            result: result.map_err(Error::internal)?,
+            sent_at: Timestamp::from_micros(self.sent_at),
+            deadline: Timestamp::from_micros(self.deadline),
+            completed_at: self.completed_at.map(Timestamp::from_micros),
+            execution_us: self.execution_us.and_then(|us| u64::try_from(us).ok()),
+        })
+    }
 }
 
 pub(super) async fn insert(
@@ -71,7 +80,7 @@ pub(super) async fn insert(
     sent_at: Timestamp,
     deadline: Timestamp,
 ) -> Result<()> {
-    sqlx::query(
+    db::sql(
         "INSERT INTO commands (command_id, device_id, command_type, parameters, status, \
          timeout_s, sent_at, deadline) VALUES ($1, $2, $3, $4, 'queued', $5, $6, $7)",
     )
@@ -82,44 +91,43 @@ pub(super) async fn insert(
     .bind(i64::try_from(new.timeout.as_secs()).unwrap_or(i64::MAX))
     .bind(sent_at.micros())
     .bind(deadline.micros())
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     Ok(())
 }
 
-pub(super) async fn get(db: impl SqliteExecutor<'_>, id: &CommandId) -> Result<Option<Row>> {
-    sqlx::query::<Sqlite>("SELECT * FROM commands WHERE command_id = $1")
+pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<Row>> {
+    db::sql("SELECT * FROM commands WHERE command_id = $1")
         .bind(id.as_str())
-        .fetch_optional(db)
+        .optional::<Stored>(db)
         .await?
-        .as_ref()
-        .map(row)
+        .map(Stored::parse)
         .transpose()
 }
 
 pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64> {
-    Ok(sqlx::query_scalar(
+    Ok(db::sql(
         "SELECT count(*) FROM commands \
          WHERE device_id = $1 AND status IN ('queued', 'sent', 'running')",
     )
     .bind(device.as_str())
-    .fetch_one(&mut **tx)
+    .value(&mut *tx)
     .await?)
 }
 
 /// The device's commands that have not ended, oldest first; not those of a device that had its id
 /// before it.
-pub(super) async fn open_of(db: &SqlitePool, device: &DeviceId) -> Result<Vec<Row>> {
-    sqlx::query::<Sqlite>(
+pub(super) async fn open_of(db: &Db, device: &DeviceId) -> Result<Vec<Row>> {
+    db::sql(
         "SELECT c.* FROM commands c JOIN devices d ON d.device_id = c.device_id \
          WHERE c.device_id = $1 AND c.status IN ('queued', 'sent', 'running') \
          AND c.sent_at >= d.created_at ORDER BY c.id",
     )
     .bind(device.as_str())
-    .fetch_all(db)
+    .all::<Stored>(db)
     .await?
-    .iter()
-    .map(row)
+    .into_iter()
+    .map(Stored::parse)
     .collect()
 }
 
@@ -131,7 +139,7 @@ pub(super) async fn set_state(
     duration_micros: Option<u64>,
 ) -> Result<()> {
     let now = Timestamp::now().micros();
-    sqlx::query(
+    db::sql(
         "UPDATE commands SET status = $2, result = coalesce($3, result), \
          started_at = coalesce(started_at, $4), completed_at = coalesce(completed_at, $5), \
          execution_us = coalesce($6, execution_us) WHERE command_id = $1",
@@ -142,7 +150,7 @@ pub(super) async fn set_state(
     .bind((state == State::Running).then_some(now))
     .bind(state.is_final().then_some(now))
     .bind(duration_micros.and_then(|us| i64::try_from(us).ok()))
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     Ok(())
 }
@@ -154,14 +162,14 @@ pub(super) async fn overdue(
     now: Timestamp,
     verdict: Duration,
 ) -> Result<Vec<CommandId>> {
-    let ids: Vec<String> = sqlx::query_scalar(
+    let ids: Vec<String> = db::sql(
         "SELECT command_id FROM commands WHERE deadline <= $1 \
          AND status IN ('queued', 'sent', 'running') AND (status = 'queued' OR deadline <= $2) \
          ORDER BY deadline LIMIT 500",
     )
     .bind(now.micros())
     .bind(now.micros() - i64::try_from(verdict.as_micros()).unwrap_or(0))
-    .fetch_all(&mut **tx)
+    .values(&mut *tx)
     .await?;
     ids.into_iter().map(|id| id.try_into().map_err(Error::internal)).collect()
 }
@@ -173,21 +181,21 @@ pub(super) async fn next_deadline(
     verdict: Duration,
 ) -> Result<Option<Timestamp>> {
     let verdict = i64::try_from(verdict.as_micros()).unwrap_or(0);
-    let next: Option<i64> = sqlx::query_scalar(
+    let next: Option<i64> = db::sql(
         "SELECT min(CASE WHEN status = 'queued' THEN deadline ELSE deadline + $2 END) \
          FROM commands WHERE status IN ('queued', 'sent', 'running') AND deadline > $1 - $2",
     )
     .bind(now.micros())
     .bind(verdict)
-    .fetch_one(&mut **tx)
+    .value(&mut *tx)
     .await?;
     Ok(next.map(Timestamp::from_micros))
 }
 
 pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
-    sqlx::query("DELETE FROM commands WHERE completed_at < $1")
+    db::sql("DELETE FROM commands WHERE completed_at < $1")
         .bind(before.micros())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
     Ok(())
 }

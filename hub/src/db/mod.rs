@@ -1,36 +1,61 @@
 //! The database: pools, transactions and migrations. Knows no room's tables.
 //!
-//! SQLite has one writer, so writers queue here, on a pool of one connection, instead of failing
-//! with "busy"; readers never wait for them (WAL).
+//! SQLite in the data directory, or PostgreSQL by URL: the rooms write one SQL ([`sql`]), and what
+//! differs stands here. Writes come one after another: SQLite has one writer anyway, and on
+//! PostgreSQL an advisory lock gives the rooms the same promise, over all hubs of one database.
+
+mod sql;
 
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Sqlite, SqlitePool, Transaction,
+    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
+pub use sql::{On, joined, sql};
+
 use crate::error::{Code, Error, Result};
 
-/// The pools of one database. Cheap to clone.
+/// A database. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Db {
-    readers: SqlitePool,
-    writer: SqlitePool,
+pub enum Db {
+    /// A file in the data directory. Writers queue on a pool of one connection, instead of failing
+    /// with "busy"; readers never wait for them (WAL).
+    Sqlite {
+        /// For statements that only read.
+        readers: SqlitePool,
+        /// The one that writes.
+        writer: SqlitePool,
+    },
+    /// A server.
+    Postgres(PgPool),
 }
 
-/// A write transaction: durable when [`Transaction::commit`] returns.
-pub type Write = Transaction<'static, Sqlite>;
+/// A write transaction: durable when [`Write::commit`] returns, undone when it is dropped.
+#[derive(Debug)]
+pub enum Write {
+    /// On SQLite.
+    Sqlite(Transaction<'static, Sqlite>),
+    /// On PostgreSQL.
+    Postgres(Transaction<'static, Postgres>),
+}
 
 /// How long a request waits for the database before it is told to try again.
 const ACQUIRE: Duration = Duration::from_secs(5);
+/// The advisory lock that writers queue on; any number, but always the same.
+const WRITERS: i64 = 0x636c_6f75_6463_6f72;
+const POSTGRES_CONNECTIONS: u32 = 10;
 
 impl Db {
-    /// Opens `path`, makes it where there is none, and brings its schema up to date.
+    /// Opens the SQLite database `path`, makes it where there is none, and brings its schema up to
+    /// date.
     ///
     /// # Errors
     /// The file can't be opened, or its schema is newer than this program.
     pub async fn open(path: &Path) -> Result<Self> {
+        let failed = |e: sqlx::Error| open_error(&path.display().to_string(), e);
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -40,26 +65,32 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(ACQUIRE);
         let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE);
-        let writer =
-            pool(1).connect_with(options.clone()).await.map_err(|e| open_error(path, e))?;
-        sqlx::migrate!("./migrations").run(&writer).await.map_err(|error| {
-            let message = match error {
-                sqlx::migrate::MigrateError::VersionMissing(version) => format!(
-                    "the database has schema {version}, which is newer than this program knows: \
-                     run the newer program"
-                ),
-                _ => format!("the database's schema can't be brought up to date: {error}"),
-            };
-            Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
-        })?;
-        let readers = pool(4).connect_with(options).await.map_err(|e| open_error(path, e))?;
-        Ok(Self { readers, writer })
+        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        sqlx::migrate!("./migrations/sqlite").run(&writer).await.map_err(migrate_error)?;
+        let readers = pool(4).connect_with(options).await.map_err(failed)?;
+        Ok(Self::Sqlite { readers, writer })
     }
 
-    /// For statements that only read.
-    #[must_use]
-    pub const fn read(&self) -> &SqlitePool {
-        &self.readers
+    /// Connects to a PostgreSQL database, and brings its schema up to date.
+    ///
+    /// # Errors
+    /// It can't be reached, or its schema is newer than this program. The URL, which holds a
+    /// password, is in no message.
+    pub async fn connect(options: PgConnectOptions) -> Result<Self> {
+        let place = format!("{}:{}", options.get_host(), options.get_port());
+        let options = options.application_name("cloudcore-hub").options([
+            ("lock_timeout", "5s"),
+            ("statement_timeout", "60s"),
+            ("idle_in_transaction_session_timeout", "60s"),
+        ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(POSTGRES_CONNECTIONS)
+            .acquire_timeout(ACQUIRE)
+            .connect_with(options)
+            .await
+            .map_err(|e| open_error(&place, e))?;
+        sqlx::migrate!("./migrations/postgres").run(&pool).await.map_err(migrate_error)?;
+        Ok(Self::Postgres(pool))
     }
 
     /// Begins a write.
@@ -67,13 +98,25 @@ impl Db {
     /// # Errors
     /// API-009 when the database can't be had in time.
     pub async fn write(&self) -> Result<Write> {
-        // IMMEDIATE: take the write lock now rather than fail half-way.
-        Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
+        Ok(match self {
+            // IMMEDIATE: take the write lock now rather than fail half-way.
+            Self::Sqlite { writer, .. } => {
+                Write::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            Self::Postgres(pool) => {
+                let mut tx = pool.begin().await?;
+                sqlx::query("SELECT pg_advisory_xact_lock($1)")
+                    .bind(WRITERS)
+                    .execute(&mut *tx)
+                    .await?;
+                Write::Postgres(tx)
+            }
+        })
     }
 
     /// Whether a statement gets through.
     pub async fn is_up(&self) -> bool {
-        sqlx::query("SELECT 1").execute(&self.readers).await.is_ok()
+        sql("SELECT 1").run(self).await.is_ok()
     }
 
     /// Size of the database, bytes.
@@ -81,23 +124,56 @@ impl Db {
     /// # Errors
     /// The database's.
     pub async fn bytes(&self) -> Result<u64> {
-        let bytes: i64 = sqlx::query_scalar(
-            "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()",
-        )
-        .fetch_one(&self.readers)
+        let bytes: i64 = match self {
+            Self::Sqlite { .. } => {
+                sql("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
+            }
+            Self::Postgres(_) => sql("SELECT pg_database_size(current_database())"),
+        }
+        .value(self)
         .await?;
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
     /// Closes all connections.
     pub async fn close(&self) {
-        self.readers.close().await;
-        self.writer.close().await;
+        match self {
+            Self::Sqlite { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
+            Self::Postgres(pool) => pool.close().await,
+        }
     }
 }
 
-fn open_error(path: &Path, error: sqlx::Error) -> Error {
-    let message = format!("can't open the database {}: {error}", path.display());
+impl Write {
+    /// Makes the change durable.
+    ///
+    /// # Errors
+    /// The database's; nothing has changed then.
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            Self::Sqlite(tx) => tx.commit().await?,
+            Self::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+fn open_error(place: &str, error: sqlx::Error) -> Error {
+    let message = format!("can't open the database {place}: {error}");
+    Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
+}
+
+fn migrate_error(error: sqlx::migrate::MigrateError) -> Error {
+    let message = match error {
+        sqlx::migrate::MigrateError::VersionMissing(version) => format!(
+            "the database has schema {version}, which is newer than this program knows: \
+             run the newer program"
+        ),
+        _ => format!("the database's schema can't be brought up to date: {error}"),
+    };
     Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
 }
 

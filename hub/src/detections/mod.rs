@@ -9,7 +9,8 @@ use sqlx::FromRow;
 pub use routes::routes;
 
 use crate::{
-    db::{Db, Write},
+    api,
+    db::{self, Db, Write},
     error::Result,
     live::Bus,
 };
@@ -64,12 +65,11 @@ impl Detections {
     /// # Errors
     /// The database's.
     pub async fn totals(&self, device: &DeviceId) -> Result<Totals> {
-        let found = sqlx::query_as(
-            "SELECT detections, latency_us FROM detection_totals WHERE device_id = $1",
-        )
-        .bind(device.as_str())
-        .fetch_optional(self.db.read())
-        .await?;
+        let found =
+            db::sql("SELECT detections, latency_us FROM detection_totals WHERE device_id = $1")
+                .bind(device.as_str())
+                .optional(&self.db)
+                .await?;
         Ok(found.unwrap_or_default())
     }
 
@@ -78,12 +78,12 @@ impl Detections {
     /// # Errors
     /// The database's.
     pub async fn totals_since(&self, since: Timestamp) -> Result<Totals> {
-        Ok(sqlx::query_as(
-            "SELECT count(*) AS detections, coalesce(sum(latency_us), 0) AS latency_us \
+        Ok(db::sql(
+            "SELECT count(*) AS detections, CAST(coalesce(sum(latency_us), 0) AS BIGINT) AS latency_us \
              FROM detections WHERE received_at >= $1 AND phase = 'started'",
         )
         .bind(since.micros())
-        .fetch_one(self.db.read())
+        .one(&self.db)
         .await?)
     }
 
@@ -93,12 +93,12 @@ impl Detections {
     /// The database's.
     pub async fn forget(&self, before: Timestamp) -> Result<u64> {
         let mut tx = self.db.write().await?;
-        let gone = sqlx::query("DELETE FROM detections WHERE received_at < $1")
+        let gone = db::sql("DELETE FROM detections WHERE received_at < $1")
             .bind(before.micros())
-            .execute(&mut *tx)
+            .run(&mut tx)
             .await?;
         tx.commit().await?;
-        Ok(gone.rows_affected())
+        Ok(gone)
     }
 }
 
@@ -119,7 +119,7 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
                 row.device_id,
                 d.track_id.cast_signed(),
                 phase(d.phase),
-                d.object,
+                api::clip(&d.object, MAX_OBJECT),
                 score(d.confidence),
                 json!(d.bounding_box).to_string(),
                 d.frame_width,
@@ -131,29 +131,33 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
         })
         .collect();
     let all = Value::from(all).to_string();
-    sqlx::query(
+    db::sql(
         "INSERT INTO detections (device_id, track_id, phase, object, confidence, bounding_box, \
          frame_width, frame_height, model, captured_at, latency_us, received_at) \
-         SELECT value->>0, value->>1, value->>2, value->>3, value->>4, value->>5, value->>6, \
-         value->>7, value->>8, value->>9, value->>10, $2 FROM json_each($1)",
+         SELECT value->>0, CAST(value->>1 AS BIGINT), value->>2, value->>3, \
+         CAST(value->>4 AS DOUBLE PRECISION), value->>5, CAST(value->>6 AS BIGINT), \
+         CAST(value->>7 AS BIGINT), value->>8, CAST(value->>9 AS BIGINT), \
+         CAST(value->>10 AS BIGINT), $2 FROM {rows}",
     )
     .bind(&all)
     .bind(now.micros())
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
-    sqlx::query(
+    db::sql(
         "INSERT INTO detection_totals (device_id, detections, latency_us) \
-         SELECT value->>0, count(*), sum(value->>10) FROM json_each($1) \
+         SELECT value->>0, count(*), CAST(sum(CAST(value->>10 AS BIGINT)) AS BIGINT) FROM {rows} \
          WHERE value->>2 = 'started' GROUP BY value->>0 \
-         ON CONFLICT (device_id) DO UPDATE SET detections = detections + excluded.detections, \
+         ON CONFLICT (device_id) DO UPDATE SET detections = detection_totals.detections + excluded.detections, \
          latency_us = detection_totals.latency_us + excluded.latency_us",
     )
     .bind(&all)
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     Ok(())
 }
 
+/// Longest name of an object, characters: the column's width.
+const MAX_OBJECT: usize = 100;
 /// Longest latency that is believed, microseconds: an hour. What took longer waited in an outbox,
 /// or one of the clocks is wrong, and would spoil every average.
 const MAX_LATENCY: u128 = 3_600_000_000;

@@ -1,7 +1,5 @@
 //! How a device becomes known (by an operator) and a member (by its node's join token).
 
-use std::time::Duration;
-
 use cloudcore_protocol::{
     DeviceId, GoodbyeReason, JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest,
     NodeName, RenewReply, negotiate,
@@ -32,15 +30,14 @@ pub struct NewDevice {
     pub configuration: Value,
 }
 
-/// Life of the token that comes with a device.
-const TOKEN_LIFE: Duration = Duration::from_secs(72 * 3600);
-
 impl Devices {
     /// Makes a device known, and a token for its node.
     ///
     /// # Errors
-    /// API-005 when the device or its node is known, API-003 when there is no room for more.
+    /// API-005 when the device or its node is known, API-003 when there is no room for more,
+    /// API-009 during maintenance.
     pub async fn announce(&self, new: &NewDevice) -> Result<Issued> {
+        self.settings.check_open()?;
         let mut tx = self.db.write().await?;
         self.check_room(&mut tx).await?;
         let row = store::NewRow {
@@ -60,7 +57,7 @@ impl Devices {
         let token = NewToken {
             node_name: new.node_name.clone(),
             device_id: Some(new.device_id.clone()),
-            life: TOKEN_LIFE,
+            life: self.tokens.default_life(),
             description: None,
             reusable: false,
         };
@@ -70,10 +67,11 @@ impl Devices {
     }
 
     async fn check_room(&self, tx: &mut crate::db::Write) -> Result<()> {
-        if store::count(tx).await? >= i64::from(self.max_devices) {
+        let max = self.settings.live().max_devices;
+        if store::count(tx).await? >= i64::from(max) {
             return Err(Error::new(
                 Code::Forbidden,
-                format!("the hub has its {} devices: raise max_devices", self.max_devices),
+                format!("the hub has its {max} devices: raise max_devices"),
             ));
         }
         Ok(())
@@ -96,6 +94,10 @@ impl Devices {
             Err(error) if matches!(error.code, Code::Forbidden | Code::Exists) => {
                 refused(JoinRefusal::WrongNode, &error.message)
             }
+            Err(error) if error.code == Code::Unavailable => {
+                tracing::warn!(node_name = %request.node_name, ?error, "a join has to wait");
+                refused(JoinRefusal::Unavailable, &error.message)
+            }
             Err(error) => {
                 tracing::error!(node_name = %request.node_name, ?error, "a join failed");
                 refused(JoinRefusal::Unavailable, "the hub can't take a new member now; try again")
@@ -104,6 +106,7 @@ impl Devices {
     }
 
     async fn try_join(&self, request: &JoinRequest) -> Result<Result<JoinAccepted, NotRedeemed>> {
+        self.settings.check_open()?;
         let node = &request.node_name;
         let csr = NodeRequest::parse(&request.csr, node)?;
         let mut tx = self.db.write().await?;
@@ -173,7 +176,7 @@ impl Devices {
         let node = &session.node_name;
         let certificate = self.pki.issue(node, &NodeRequest::parse(csr, node)?)?;
         let mut tx = self.db.write().await?;
-        if store::member(&mut *tx, &session.fingerprint).await?.is_none() {
+        if store::member(&mut tx, &session.fingerprint).await?.is_none() {
             return Err(Error::new(Code::Forbidden, "the device is no member"));
         }
         store::insert_certificate(&mut tx, &session.device_id, node, &certificate).await?;

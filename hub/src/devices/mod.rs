@@ -23,11 +23,12 @@ pub use routes::{details, routes};
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
-    db::Db,
+    db::{self, Db},
     error::{Error, Result},
     link::Registry,
     live::Bus,
     pki::Pki,
+    settings::Settings,
     tokens::Tokens,
 };
 
@@ -41,7 +42,7 @@ pub struct Devices {
     pki: Arc<Pki>,
     registry: Arc<Registry>,
     bus: Arc<Bus>,
-    max_devices: u32,
+    settings: Arc<Settings>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
 }
 
@@ -71,9 +72,9 @@ impl Devices {
         pki: Arc<Pki>,
         registry: Arc<Registry>,
         bus: Arc<Bus>,
-        max_devices: u32,
+        settings: Arc<Settings>,
     ) -> Self {
-        Self { db, tokens, pki, registry, bus, max_devices, presence: Mutex::default() }
+        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default() }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -87,10 +88,10 @@ impl Devices {
     /// # Errors
     /// The database's.
     pub async fn load(&self) -> Result<()> {
-        self.pki.revoke(store::revoked_certificates(self.db.read()).await?);
+        self.pki.revoke(store::revoked_certificates(&self.db).await?);
         let mut tx = self.db.write().await?;
-        sqlx::query("UPDATE devices SET status = 'NotReady'").execute(&mut *tx).await?;
-        Ok(tx.commit().await?)
+        db::sql("UPDATE devices SET status = 'NotReady'").run(&mut tx).await?;
+        tx.commit().await
     }
 
     /// Whose certificate this is.
@@ -98,7 +99,7 @@ impl Devices {
     /// # Errors
     /// `Ok(None)` for one that is not a member's, or no more.
     pub async fn member(&self, fingerprint: &str) -> Result<Option<Member>> {
-        store::member(self.db.read(), fingerprint).await
+        store::member(&self.db, fingerprint).await
     }
 
     /// A device's session began.
@@ -218,7 +219,7 @@ impl Devices {
     /// # Errors
     /// API-004.
     pub async fn get(&self, id: &DeviceId) -> Result<Device> {
-        store::get(self.db.read(), id).await?.ok_or_else(|| Error::not_found("device", id))
+        store::get(&self.db, id).await?.ok_or_else(|| Error::not_found("device", id))
     }
 
     /// One page of the devices that match, how many match in all, and the next page's cursor.
@@ -226,7 +227,7 @@ impl Devices {
     /// # Errors
     /// API-001 for a bad page.
     pub async fn list(&self, filter: &Filter) -> Result<(i64, Vec<Device>, Option<i64>)> {
-        store::list(self.db.read(), filter).await
+        store::list(&self.db, filter).await
     }
 
     /// How many devices there are of each type, and how many in all.
@@ -234,7 +235,7 @@ impl Devices {
     /// # Errors
     /// The database's.
     pub async fn count_by_type(&self) -> Result<Vec<(String, i64)>> {
-        store::count_by_type(self.db.read()).await
+        store::count_by_type(&self.db).await
     }
 
     /// Removes a device: its certificates end, its tokens are withdrawn, its session is cut.

@@ -1,14 +1,16 @@
 //! The devices' tables.
 
+use std::collections::HashMap;
+
 use cloudcore_protocol::{DeviceId, Heartbeat, Hello, NodeName, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use sqlx::{FromRow, SqliteExecutor, SqlitePool};
+use sqlx::FromRow;
 
 use super::Member;
 use crate::{
     api::Page,
-    db::{Db, Write},
+    db::{self, Db, On, Write},
     error::{Error, Result},
     pki::{Fingerprint, NodeCertificate},
 };
@@ -63,57 +65,44 @@ pub struct Filter {
 const MATCHES: &str = "($1 IS NULL OR status = $1) AND ($2 IS NULL OR device_type = $2) \
                        AND ($3 IS NULL OR node_name = $3)";
 
-pub(super) async fn list(
-    db: &SqlitePool,
-    filter: &Filter,
-) -> Result<(i64, Vec<Device>, Option<i64>)> {
+pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Device>, Option<i64>)> {
     let limit = Page { limit: filter.limit, cursor: filter.cursor }.limit()?;
     if filter.status.as_deref().is_some_and(|s| !matches!(s, "Ready" | "NotReady")) {
         return Err(Error::invalid("status must be Ready or NotReady"));
     }
-    let count_sql = sql(&["SELECT count(*) FROM devices WHERE ", MATCHES]);
-    let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count_sql))
+    let count: i64 = db::joined(&["SELECT count(*) FROM devices WHERE ", MATCHES])
         .bind(&filter.status)
         .bind(&filter.device_type)
         .bind(&filter.node_name)
-        .fetch_one(db)
+        .value(db)
         .await?;
-    let page_sql =
-        sql(&["SELECT * FROM devices WHERE ", MATCHES, " AND id > $4 ORDER BY id LIMIT $5"]);
-    let devices: Vec<Device> = sqlx::query_as(sqlx::AssertSqlSafe(page_sql))
+    let page = ["SELECT * FROM devices WHERE ", MATCHES, " AND id > $4 ORDER BY id LIMIT $5"];
+    let devices: Vec<Device> = db::joined(&page)
         .bind(&filter.status)
         .bind(&filter.device_type)
         .bind(&filter.node_name)
         .bind(filter.cursor.unwrap_or(0))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(db)
+        .all(db)
         .await?;
     let next = (devices.len() == limit).then(|| devices.last().map(|d| d.id)).flatten();
     Ok((count, devices, next))
 }
 
-/// Parts of our own SQL, joined; nothing of a request is ever among them.
-fn sql(parts: &[&'static str]) -> String {
-    parts.concat()
+pub(super) async fn get(db: &Db, id: &DeviceId) -> Result<Option<Device>> {
+    Ok(db::sql("SELECT * FROM devices WHERE device_id = $1").bind(id.as_str()).optional(db).await?)
 }
 
-pub(super) async fn get(db: &SqlitePool, id: &DeviceId) -> Result<Option<Device>> {
-    Ok(sqlx::query_as("SELECT * FROM devices WHERE device_id = $1")
-        .bind(id.as_str())
-        .fetch_optional(db)
-        .await?)
-}
-
-pub(super) async fn count_by_type(db: &SqlitePool) -> Result<Vec<(String, i64)>> {
-    Ok(sqlx::query_as(
+pub(super) async fn count_by_type(db: &Db) -> Result<Vec<(String, i64)>> {
+    Ok(db::sql(
         "SELECT coalesce(device_type, 'unknown'), count(*) FROM devices GROUP BY 1 ORDER BY 1",
     )
-    .fetch_all(db)
+    .all(db)
     .await?)
 }
 
 pub(super) async fn count(tx: &mut Write) -> Result<i64> {
-    Ok(sqlx::query_scalar("SELECT count(*) FROM devices").fetch_one(&mut **tx).await?)
+    Ok(db::sql("SELECT count(*) FROM devices").value(&mut *tx).await?)
 }
 
 /// What `device/join` and a node's join say of a device.
@@ -126,7 +115,7 @@ pub(super) struct NewRow<'a> {
 }
 
 pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx::Error> {
-    sqlx::query(
+    db::sql(
         "INSERT INTO devices \
          (device_id, node_name, device_type, location, status, configuration, created_at) \
          VALUES ($1, $2, $3, $4, 'NotReady', $5, $6)",
@@ -137,7 +126,7 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
     .bind(row.location)
     .bind(row.configuration.to_string())
     .bind(Timestamp::now().micros())
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await
     .map(|_| ())
 }
@@ -149,34 +138,33 @@ pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
         "DELETE FROM alerts WHERE device_id = $1",
         "DELETE FROM detection_totals WHERE device_id = $1",
     ] {
-        sqlx::query(sql).bind(id.as_str()).execute(&mut **tx).await?;
+        db::sql(sql).bind(id.as_str()).run(&mut *tx).await?;
     }
     Ok(())
 }
 
 pub(super) async fn by_node(tx: &mut Write, node: &NodeName) -> Result<Option<DeviceId>> {
-    let id: Option<String> =
-        sqlx::query_scalar("SELECT device_id FROM devices WHERE node_name = $1")
-            .bind(node.as_str())
-            .fetch_optional(&mut **tx)
-            .await?;
+    let id: Option<String> = db::sql("SELECT device_id FROM devices WHERE node_name = $1")
+        .bind(node.as_str())
+        .optional_value(&mut *tx)
+        .await?;
     id.map(DeviceId::try_from).transpose().map_err(Error::internal)
 }
 
 pub(super) async fn set_joined(tx: &mut Write, id: &DeviceId, agent_version: &str) -> Result<()> {
-    sqlx::query("UPDATE devices SET joined_at = $2, agent_version = $3 WHERE device_id = $1")
+    db::sql("UPDATE devices SET joined_at = $2, agent_version = $3 WHERE device_id = $1")
         .bind(id.as_str())
         .bind(Timestamp::now().micros())
         .bind(agent_version)
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
     Ok(())
 }
 
 pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {
-    sqlx::query("UPDATE devices SET joined_at = NULL WHERE node_name = $1")
+    db::sql("UPDATE devices SET joined_at = NULL WHERE node_name = $1")
         .bind(node.as_str())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
     Ok(())
 }
@@ -187,7 +175,7 @@ pub(super) async fn insert_certificate(
     node: &NodeName,
     certificate: &NodeCertificate,
 ) -> Result<()> {
-    sqlx::query(
+    db::sql(
         "INSERT INTO certificates (fingerprint, node_name, device_id, not_after, created_at) \
          VALUES ($1, $2, $3, $4, $5)",
     )
@@ -196,7 +184,7 @@ pub(super) async fn insert_certificate(
     .bind(id.as_str())
     .bind(certificate.not_after.micros())
     .bind(Timestamp::now().micros())
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     Ok(())
 }
@@ -206,37 +194,34 @@ pub(super) async fn revoke_certificates(
     tx: &mut Write,
     node_name: &str,
 ) -> Result<Vec<Fingerprint>> {
-    Ok(sqlx::query_scalar(
+    Ok(db::sql(
         "UPDATE certificates SET revoked_at = $2 \
          WHERE node_name = $1 AND revoked_at IS NULL RETURNING fingerprint",
     )
     .bind(node_name)
     .bind(Timestamp::now().micros())
-    .fetch_all(&mut **tx)
+    .values(&mut *tx)
     .await?)
 }
 
-pub(super) async fn revoked_certificates(db: &SqlitePool) -> Result<Vec<Fingerprint>> {
+pub(super) async fn revoked_certificates(db: &Db) -> Result<Vec<Fingerprint>> {
     // One that is over is refused without being remembered.
-    Ok(sqlx::query_scalar(
+    Ok(db::sql(
         "SELECT fingerprint FROM certificates WHERE revoked_at IS NOT NULL AND not_after > $1",
     )
     .bind(Timestamp::now().micros())
-    .fetch_all(db)
+    .values(db)
     .await?)
 }
 
-pub(super) async fn member(
-    db: impl SqliteExecutor<'_>,
-    fingerprint: &str,
-) -> Result<Option<Member>> {
-    let row: Option<(String, String)> = sqlx::query_as(
+pub(super) async fn member(db: impl Into<On<'_>>, fingerprint: &str) -> Result<Option<Member>> {
+    let row: Option<(String, String)> = db::sql(
         "SELECT d.device_id, d.node_name FROM certificates c \
          JOIN devices d ON d.device_id = c.device_id AND d.node_name = c.node_name \
          WHERE c.fingerprint = $1 AND c.revoked_at IS NULL",
     )
     .bind(fingerprint)
-    .fetch_optional(db)
+    .optional(db)
     .await?;
     row.map(|(device, node)| {
         Ok(Member {
@@ -257,7 +242,7 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
         "capabilities": hello.capabilities,
     });
     let mut tx = db.write().await?;
-    sqlx::query(
+    db::sql(
         "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
          WHERE device_id = $1",
     )
@@ -265,15 +250,15 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
     .bind(Timestamp::now().micros())
     .bind(&hello.agent_version)
     .bind(shown.to_string())
-    .execute(&mut *tx)
+    .run(&mut tx)
     .await?;
-    Ok(tx.commit().await?)
+    tx.commit().await
 }
 
 pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
-    sqlx::query("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
+    db::sql("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
     Ok(())
 }
@@ -298,29 +283,30 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
         return Ok(());
     }
     let now = Timestamp::now().micros();
-    let rows: Vec<Value> = rows
-        .iter()
-        .map(|row| json!([row.device_id, row.at.micros(), body(row.heartbeat).to_string()]))
-        .collect();
-    let all = Value::from(rows).to_string();
-    sqlx::query(
+    let row = |row: &HeartbeatRow<'_>| {
+        json!([row.device_id, row.at.micros(), body(row.heartbeat).to_string()])
+    };
+    let all = rows.iter().map(row).collect::<Value>().to_string();
+    db::sql(
         "INSERT INTO heartbeats (device_id, at, received_at, body) \
-         SELECT value->>0, value->>1, $2, value->>2 FROM json_each($1)",
+         SELECT value->>0, CAST(value->>1 AS BIGINT), $2, value->>2 FROM {rows}",
     )
-    .bind(&all)
+    .bind(all)
     .bind(now)
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     // Of a device's heartbeats in the batch the last one counts.
-    sqlx::query(
+    let last: HashMap<_, _> = rows.iter().map(|row| (row.device_id, row)).collect();
+    let last = last.into_values().map(row).collect::<Value>().to_string();
+    db::sql(
         "UPDATE devices SET heartbeat = news.body, heartbeat_at = news.at, last_seen = $2 \
-         FROM (SELECT value->>0 AS device_id, value->>1 AS at, value->>2 AS body, max(key) \
-               FROM json_each($1) GROUP BY value->>0) AS news \
+         FROM (SELECT value->>0 AS device_id, CAST(value->>1 AS BIGINT) AS at, \
+               value->>2 AS body FROM {rows}) AS news \
          WHERE devices.device_id = news.device_id",
     )
-    .bind(&all)
+    .bind(last)
     .bind(now)
-    .execute(&mut **tx)
+    .run(&mut *tx)
     .await?;
     Ok(())
 }
@@ -331,10 +317,10 @@ fn body(heartbeat: &Heartbeat) -> Value {
 
 pub(super) async fn forget_heartbeats(db: &Db, before: Timestamp) -> Result<u64> {
     let mut tx = db.write().await?;
-    let gone = sqlx::query("DELETE FROM heartbeats WHERE received_at < $1")
+    let gone = db::sql("DELETE FROM heartbeats WHERE received_at < $1")
         .bind(before.micros())
-        .execute(&mut *tx)
+        .run(&mut tx)
         .await?;
     tx.commit().await?;
-    Ok(gone.rows_affected())
+    Ok(gone)
 }

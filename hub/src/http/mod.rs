@@ -16,10 +16,11 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     api::{BaseUrl, Refusal},
-    auth::{Auth, Identity, PublicMonitoring},
+    auth::{Auth, Caller, Identity, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
 };
@@ -40,8 +41,9 @@ pub struct Front {
 }
 
 /// The whole API.
-pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = Router>) -> Router {
-    let all = rooms.into_iter().fold(Router::new(), Router::merge);
+pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>) -> Router {
+    let (all, _) =
+        rooms.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge).split_for_parts();
     all.fallback(|| async { Error::new(Code::NotFound, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Refusal {
@@ -92,7 +94,7 @@ fn identify(auth: &Auth, headers: &HeaderMap) -> Identity {
     match token {
         None => Identity::Invalid("Authorization must be Bearer <token>".into()),
         Some(token) => match auth.session(token) {
-            Ok(user) => Identity::User(user),
+            Ok(user) => Identity::Caller(Caller::User(user)),
             Err(error) => Identity::Invalid(error.message.into_owned()),
         },
     }

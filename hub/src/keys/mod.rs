@@ -2,6 +2,7 @@
 //! purpose gets a key of its own, so that a signature made for one is worthless for another.
 
 mod jwt;
+mod seal;
 
 use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Path};
 
@@ -11,6 +12,7 @@ use ring::{
 };
 
 pub use jwt::{Jwt, JwtError};
+pub use seal::Seal;
 
 use crate::error::{Error, Result};
 
@@ -22,6 +24,8 @@ pub struct Keys {
     pub join_tokens: Jwt,
     /// Signs expiring links to stored pictures.
     pub links: hmac::Key,
+    /// Seals what is stored and has to be read again.
+    pub seal: Seal,
 }
 
 struct Len32;
@@ -54,6 +58,7 @@ impl Keys {
         Ok(Self {
             sessions: Jwt::new(&derive(b"sessions")?),
             join_tokens: Jwt::new(&derive(b"join-tokens")?),
+            seal: Seal::new(&derive(b"seal")?)?,
             links: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"links")?),
         })
     }
@@ -80,6 +85,15 @@ pub fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+/// The bytes of hex digits; `None` for anything else.
+#[must_use]
+pub fn unhex(text: &str) -> Option<Vec<u8>> {
+    if !text.len().is_multiple_of(2) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).ok()).collect()
 }
 
 /// Hex SHA-256.

@@ -6,16 +6,17 @@ use std::{sync::Arc, time::Duration};
 
 use cloudcore_protocol::{DeviceId, JoinRefusal, JoinToken, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
-use sqlx::{Row as _, sqlite::SqliteRow};
+use sqlx::FromRow;
 
 pub use routes::{join_command, routes};
 
 use crate::{
     api::Page,
-    db::{Db, Write},
+    db::{self, Db, Write},
     error::{Error, Result},
     keys::{self, JwtError, Keys},
     pki::Pki,
+    settings::Settings,
 };
 
 /// A token that was just made: the only time it is seen.
@@ -95,13 +96,20 @@ pub struct Tokens {
     pki: Arc<Pki>,
     /// `HOST:PORT` that the join command names.
     advertised: String,
+    settings: Arc<Settings>,
 }
 
 impl Tokens {
     /// Over this database; `advertised` is where nodes reach the hub.
     #[must_use]
-    pub fn new(db: Db, keys: Arc<Keys>, pki: Arc<Pki>, advertised: String) -> Self {
-        Self { db, keys, pki, advertised }
+    pub fn new(
+        db: Db,
+        keys: Arc<Keys>,
+        pki: Arc<Pki>,
+        advertised: String,
+        settings: Arc<Settings>,
+    ) -> Self {
+        Self { db, keys, pki, advertised, settings }
     }
 
     /// Where nodes reach the hub, `HOST:PORT`.
@@ -110,11 +118,18 @@ impl Tokens {
         &self.advertised
     }
 
+    /// Life of a token where nothing else is asked for.
+    #[must_use]
+    pub fn default_life(&self) -> Duration {
+        Duration::from_secs(u64::from(self.settings.live().token_expiry) * 3600)
+    }
+
     /// Makes a token.
     ///
     /// # Errors
     /// The database's.
     pub async fn issue(&self, new: &NewToken) -> Result<Issued> {
+        self.settings.check_open()?;
         let mut tx = self.db.write().await?;
         let issued = self.issue_in(&mut tx, new).await?;
         tx.commit().await?;
@@ -137,7 +152,7 @@ impl Tokens {
         })?;
         let hash = keys::sha256_hex(jwt.as_bytes());
         let token = self.pki.join_token(jwt)?;
-        sqlx::query(
+        db::sql(
             "INSERT INTO tokens \
              (token_hash, node_name, device_id, description, reusable, expires_at, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -149,7 +164,7 @@ impl Tokens {
         .bind(new.reusable)
         .bind(expires_at.micros())
         .bind(now.micros())
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
         Ok(Issued { token, expires_at })
     }
@@ -177,36 +192,31 @@ impl Tokens {
                 return refuse(JoinRefusal::InvalidToken, "the token is not one of this hub");
             }
         };
-        let row = sqlx::query(
-            "SELECT id, device_id, reusable, used, used_by_key, revoked_at FROM tokens \
-             WHERE token_hash = $1 AND node_name = $2",
-        )
-        .bind(keys::sha256_hex(jwt.as_bytes()))
-        .bind(node.as_str())
-        .fetch_optional(&mut **tx)
-        .await?;
-        let Some(row) = row else {
+        let found = db::sql("SELECT * FROM tokens WHERE token_hash = $1 AND node_name = $2")
+            .bind(keys::sha256_hex(jwt.as_bytes()))
+            .bind(node.as_str())
+            .optional::<Stored>(&mut *tx)
+            .await?;
+        let Some(row) = found else {
             return refuse(JoinRefusal::InvalidToken, "the token is not known to this hub");
         };
-        if row.try_get::<Option<i64>, _>("revoked_at")?.is_some() {
+        if row.revoked_at.is_some() {
             return refuse(JoinRefusal::Revoked, "the token was revoked");
         }
         if expired {
             return refuse(JoinRefusal::Expired, "the token has expired");
         }
-        let used_by: Option<String> = row.try_get("used_by_key")?;
-        let repeat = used_by.as_deref() == Some(key_hash);
-        if row.try_get::<bool, _>("used")? && !row.try_get::<bool, _>("reusable")? && !repeat {
+        let repeat = row.used_by_key.as_deref() == Some(key_hash);
+        if row.used && !row.reusable && !repeat {
             return refuse(JoinRefusal::Used, "the token has been used");
         }
-        sqlx::query("UPDATE tokens SET used = TRUE, used_at = $2, used_by_key = $3 WHERE id = $1")
-            .bind(row.try_get::<i64, _>("id")?)
+        db::sql("UPDATE tokens SET used = TRUE, used_at = $2, used_by_key = $3 WHERE id = $1")
+            .bind(row.id)
             .bind(Timestamp::now().micros())
             .bind(key_hash)
-            .execute(&mut **tx)
+            .run(&mut *tx)
             .await?;
-        let device: Option<String> = row.try_get("device_id")?;
-        let device = device.map(DeviceId::try_from).transpose().map_err(Error::internal)?;
+        let device = row.device_id.map(DeviceId::try_from).transpose().map_err(Error::internal)?;
         Ok(Ok(device))
     }
 
@@ -221,21 +231,20 @@ impl Tokens {
     ) -> Result<(i64, Vec<TokenInfo>, Option<i64>)> {
         let limit = page.limit()?;
         let node = node_name.map(NodeName::as_str);
-        let count: i64 =
-            sqlx::query_scalar("SELECT count(*) FROM tokens WHERE $1 IS NULL OR node_name = $1")
-                .bind(node)
-                .fetch_one(self.db.read())
-                .await?;
-        let rows = sqlx::query(
+        let count: i64 = db::sql("SELECT count(*) FROM tokens WHERE $1 IS NULL OR node_name = $1")
+            .bind(node)
+            .value(&self.db)
+            .await?;
+        let rows: Vec<Stored> = db::sql(
             "SELECT * FROM tokens WHERE ($1 IS NULL OR node_name = $1) AND id < $2 \
              ORDER BY id DESC LIMIT $3",
         )
         .bind(node)
         .bind(page.cursor.unwrap_or(i64::MAX))
         .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(self.db.read())
+        .all(&self.db)
         .await?;
-        let tokens = rows.iter().map(info).collect::<Result<Vec<_>, _>>()?;
+        let tokens = rows.into_iter().map(Stored::info).collect::<Vec<_>>();
         let next = (tokens.len() == limit).then(|| tokens.last().map(|t| t.id)).flatten();
         Ok((count, tokens, next))
     }
@@ -247,14 +256,14 @@ impl Tokens {
     /// The database's.
     pub async fn revoke_in(&self, tx: &mut Write, node_name: &str) -> Result<u64> {
         let now = Timestamp::now().micros();
-        let done = sqlx::query(
+        let done = db::sql(
             "UPDATE tokens SET revoked_at = $2 WHERE node_name = $1 AND revoked_at IS NULL",
         )
         .bind(node_name)
         .bind(now)
-        .execute(&mut **tx)
+        .run(&mut *tx)
         .await?;
-        Ok(done.rows_affected())
+        Ok(done)
     }
 
     /// Whether the node ever had a token.
@@ -262,36 +271,51 @@ impl Tokens {
     /// # Errors
     /// The database's.
     pub async fn has_any(&self, tx: &mut Write, node_name: &str) -> Result<bool> {
-        let known: i64 = sqlx::query_scalar("SELECT count(*) FROM tokens WHERE node_name = $1")
+        let known: i64 = db::sql("SELECT count(*) FROM tokens WHERE node_name = $1")
             .bind(node_name)
-            .fetch_one(&mut **tx)
+            .value(&mut *tx)
             .await?;
         Ok(known > 0)
     }
 }
 
-fn info(row: &SqliteRow) -> Result<TokenInfo, sqlx::Error> {
-    let expires_at = Timestamp::from_micros(row.try_get("expires_at")?);
-    let reusable: bool = row.try_get("reusable")?;
-    let status = if row.try_get::<Option<i64>, _>("revoked_at")?.is_some() {
-        TokenStatus::Revoked
-    } else if row.try_get("used")? && !reusable {
-        TokenStatus::Used
-    } else if expires_at <= Timestamp::now() {
-        TokenStatus::Expired
-    } else {
-        TokenStatus::Active
-    };
-    Ok(TokenInfo {
-        id: row.try_get("id")?,
-        node_name: row.try_get("node_name")?,
-        created_at: Timestamp::from_micros(row.try_get("created_at")?),
-        expires_at,
-        status,
-        device_id: row.try_get("device_id")?,
-        description: row.try_get("description")?,
-        reusable,
-    })
+#[derive(FromRow)]
+struct Stored {
+    id: i64,
+    node_name: String,
+    device_id: Option<String>,
+    description: Option<String>,
+    reusable: bool,
+    expires_at: i64,
+    used: bool,
+    used_by_key: Option<String>,
+    revoked_at: Option<i64>,
+    created_at: i64,
+}
+
+impl Stored {
+    fn info(self) -> TokenInfo {
+        let expires_at = Timestamp::from_micros(self.expires_at);
+        let status = if self.revoked_at.is_some() {
+            TokenStatus::Revoked
+        } else if self.used && !self.reusable {
+            TokenStatus::Used
+        } else if expires_at <= Timestamp::now() {
+            TokenStatus::Expired
+        } else {
+            TokenStatus::Active
+        };
+        TokenInfo {
+            id: self.id,
+            node_name: self.node_name,
+            created_at: Timestamp::from_micros(self.created_at),
+            expires_at,
+            status,
+            device_id: self.device_id,
+            description: self.description,
+            reusable: self.reusable,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -306,7 +330,8 @@ mod tests {
         let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
         let keys = Arc::new(Keys::load(dir.path()).unwrap());
         let pki = Arc::new(Pki::load(dir.path(), Duration::from_secs(60)).unwrap());
-        let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into());
+        let settings = Settings::load(db.clone(), crate::settings::Live::default()).await.unwrap();
+        let tokens = Tokens::new(db.clone(), keys, pki, "hub:10000".into(), Arc::new(settings));
         let node: NodeName = "edge-1".parse().unwrap();
         let issue = async |seconds| {
             let life = Duration::from_secs(seconds);

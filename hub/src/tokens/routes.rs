@@ -48,19 +48,17 @@ struct GenerateQuery {
     reusable: bool,
 }
 
-/// A token's life where nothing is said.
-const DEFAULT_HOURS: u32 = 72;
-
 async fn generate(
     State(tokens): State<Arc<Tokens>>,
     _: Operator,
     Query(query): Query<GenerateQuery>,
     Body(body): Body<Generate>,
 ) -> Result<Json<Value>, Refusal> {
-    let hours = body.expiry_hours.unwrap_or(DEFAULT_HOURS);
-    if !(1..=8760).contains(&hours) {
-        return Err(Error::invalid("expiry_hours must be 1 to 8760").into());
-    }
+    let life = match body.expiry_hours {
+        None => tokens.default_life(),
+        Some(hours @ 1..=8760) => Duration::from_secs(u64::from(hours) * 3600),
+        Some(_) => return Err(Error::invalid("expiry_hours must be 1 to 8760").into()),
+    };
     if body.description.as_ref().is_some_and(|text| text.len() > 500) {
         return Err(Error::invalid("description must have at most 500 bytes").into());
     }
@@ -68,7 +66,7 @@ async fn generate(
         .issue(&NewToken {
             node_name: body.node_name.clone(),
             device_id: None,
-            life: Duration::from_secs(u64::from(hours) * 3600),
+            life,
             description: body.description,
             reusable: query.reusable,
         })
