@@ -7,7 +7,8 @@ use axum::{
 };
 use cloudcore_protocol::Timestamp;
 use futures_util::StreamExt as _;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
 
@@ -42,6 +43,9 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
             });
         }
         let bytes = read(request.into_body()).await?;
+        if holds_nul(&bytes) {
+            return Err(Error::invalid("the body: text must not hold NUL").into());
+        }
         serde_json::from_slice(&bytes)
             .map(Self)
             .map_err(|e| Error::invalid(format!("the body: {e}")).into())
@@ -63,7 +67,19 @@ const MAX_BODY: usize = 1024 * 1024;
 /// would otherwise see a broken connection and never the answer.
 const MAX_DRAIN: usize = 16 * MAX_BODY;
 
-async fn read(body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
+/// Whether a JSON text has the escape of NUL, which no database's text holds.
+fn holds_nul(json: &[u8]) -> bool {
+    json.windows(6).enumerate().any(|(at, escape)| {
+        let before = json[..at].iter().rev().take_while(|b| **b == b'\\').count();
+        escape == b"\\u0000" && before.is_multiple_of(2)
+    })
+}
+
+/// The whole body, as far as it may be.
+///
+/// # Errors
+/// API-001 for one that is too large or breaks off.
+pub async fn read(body: axum::body::Body) -> Result<Vec<u8>, Refusal> {
     let mut stream = body.into_data_stream();
     let (mut bytes, mut size) = (Vec::new(), 0);
     while let Some(chunk) = stream.next().await {
@@ -124,6 +140,24 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
                 }
                 other => Error::internal(other.body_text()).into(),
             })
+    }
+}
+
+/// That something was done.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Done {
+    /// `success`.
+    #[schema(example = "success")]
+    pub status: &'static str,
+    /// For people.
+    pub message: String,
+}
+
+impl Done {
+    /// With this sentence.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { status: "success", message: message.into() }
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    auth::{self, Auth, Role},
+    auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
     commands::{self, Commands},
     config::Config,
@@ -33,6 +33,8 @@ pub struct Hub {
     pub http: SocketAddr,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// The OpenAPI document of what it serves.
+    pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
     pub admin_password: Option<SecretString>,
     tasks: JoinSet<()>,
@@ -115,22 +117,26 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
-        let front = Arc::new(http::Front {
-            auth: Arc::clone(&auth),
-            public_url: config.public_url.clone(),
-            public_monitoring: config.public_monitoring,
-        });
+        let (audit, audit_writer) = Audit::open(&db);
+        let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
+        let front = Arc::new(http::Front::new(
+            Arc::clone(&auth),
+            audit.clone(),
+            Arc::clone(&settings),
+            Arc::clone(&answers),
+            (config.public_url.clone(), config.public_monitoring),
+        ));
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
         });
-        let router = http::router(
+        let (router, openapi) = http::router(
             front,
             [
                 health::routes(db.clone()).into(),
-                auth::routes(auth).into(),
+                auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
@@ -144,6 +150,7 @@ impl Hub {
         let writer_shutdown = CancellationToken::new();
         let mut writer = JoinSet::new();
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
+        writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
@@ -156,7 +163,7 @@ impl Hub {
         });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, pki },
+            Kept { devices, detections, commands, blobs, answers, pki },
             shutdown.clone(),
         ));
         tasks.spawn({
@@ -170,6 +177,7 @@ impl Hub {
         Ok(Self {
             http: http_address,
             quic: quic_address,
+            openapi,
             admin_password,
             tasks,
             shutdown,
@@ -284,6 +292,7 @@ struct Kept {
     detections: Arc<Detections>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    answers: Arc<http::Answers>,
     pki: Arc<Pki>,
 }
 
@@ -303,6 +312,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
+            kept.answers.forget().await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

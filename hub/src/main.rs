@@ -28,6 +28,8 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(Box<Serve>),
+    /// Print the OpenAPI document of this release
+    Openapi,
     /// Manage users, whether the hub runs or not
     #[command(subcommand)]
     Admin(Admin),
@@ -84,6 +86,7 @@ fn main() -> ExitCode {
         .init();
     let done = match command {
         Command::Serve(serve) => run(*serve),
+        Command::Openapi => openapi(),
         Command::Admin(admin) => administer(admin),
     };
     match done {
@@ -110,6 +113,29 @@ async fn administer(admin: Admin) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The routes describe themselves as they are put together: a hub that nobody can reach, and that
+/// leaves nothing, is the one that knows them all.
+#[tokio::main]
+async fn openapi() -> anyhow::Result<()> {
+    install_tls()?;
+    let dir = tempfile::TempDir::with_prefix("cloudcore-openapi-").context("a folder")?;
+    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Options {
+        data_dir: Some(dir.path().to_owned()),
+        http: Some(local),
+        quic: Some(local),
+        mqtt: Some(local),
+        ..Options::default()
+    }
+    .check()?;
+    // Nobody logs in: whatever is long enough will do, and nothing is printed.
+    config.admin_password = Some("a hub that is never asked".to_owned().into());
+    let hub = Hub::start(config).await?;
+    println!("{:#}", hub.openapi);
+    hub.stop().await;
+    dir.close().context("the temporary folder")
 }
 
 fn install_tls() -> anyhow::Result<()> {

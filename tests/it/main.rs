@@ -9,6 +9,7 @@
 )]
 
 mod api;
+mod auth;
 mod commands;
 mod deploy;
 mod detection;

@@ -4,14 +4,19 @@
 //! not stored. Every handler names the least role it wants by taking [`Viewer`] or [`Operator`] as an
 //! argument.
 
+mod apikeys;
 mod attempts;
+mod audit;
 mod extract;
 mod routes;
+mod tickets;
+mod users;
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
-    sync::{Arc, LazyLock},
-    time::Duration,
+    sync::{Arc, LazyLock, Mutex},
+    time::{Duration, Instant},
 };
 
 use argon2::{
@@ -23,12 +28,13 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub use audit::{Audit, Entry, Outcome};
 pub use extract::{Admin, Identity, Operator, PublicMonitoring, Viewer, Watcher};
-pub use routes::routes;
+pub use routes::{Acted, routes};
 
 use self::attempts::Attempts;
 use crate::{
-    db::{self, Db, is_conflict},
+    db::Db,
     error::{Code, Error, Result},
     keys::{self, JwtError, Keys},
 };
@@ -134,6 +140,8 @@ struct Claims {
     sub: String,
     uid: i64,
     role: Role,
+    /// The user's session epoch when it was opened.
+    epoch: i64,
     jti: String,
     iat: i64,
     exp: i64,
@@ -159,6 +167,8 @@ pub struct Auth {
     db: Db,
     keys: Arc<Keys>,
     attempts: Attempts,
+    /// When the use of an API key was last noted.
+    used: Mutex<HashMap<String, Instant>>,
     /// Hashing takes 19 MiB and a core: a flood of logins may not take all of either.
     hashing: Semaphore,
 }
@@ -167,88 +177,13 @@ impl Auth {
     /// Over this database.
     #[must_use]
     pub fn new(db: Db, keys: Arc<Keys>) -> Self {
-        Self { db, keys, attempts: Attempts::default(), hashing: Semaphore::new(2) }
-    }
-
-    /// Makes the user `admin` where there is no user yet, with `password` or a random one, which
-    /// is returned to be shown once.
-    ///
-    /// # Errors
-    /// The database's, or API-001 for a password that is too long.
-    pub async fn ensure_admin(
-        &self,
-        password: Option<&SecretString>,
-    ) -> Result<Option<SecretString>> {
-        let users: i64 = db::sql("SELECT count(*) FROM users").value(&self.db).await?;
-        if users > 0 {
-            return Ok(None);
+        Self {
+            db,
+            keys,
+            attempts: Attempts::default(),
+            used: Mutex::default(),
+            hashing: Semaphore::new(2),
         }
-        let shown = match password {
-            Some(_) => None,
-            None => Some(SecretString::from(keys::hex(&keys::random::<12>()?))),
-        };
-        let chosen = password.or(shown.as_ref());
-        let chosen = chosen.map_or("", |p| p.expose_secret());
-        self.create_user("admin", chosen, Role::Admin).await?;
-        Ok(shown)
-    }
-
-    /// Makes a user.
-    ///
-    /// # Errors
-    /// API-001 for a bad name or password, API-005 when the name is taken.
-    pub async fn create_user(&self, username: &str, password: &str, role: Role) -> Result<User> {
-        let name_ok = (1..=64).contains(&username.len())
-            && username.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b));
-        if !name_ok {
-            return Err(Error::invalid(
-                "username must be 1 to 64 letters, digits, '-', '_', '.' or '@'",
-            ));
-        }
-        let hashed = self.hash_new(password).await?;
-        let mut tx = self.db.write().await?;
-        let id: i64 = db::sql(
-            "INSERT INTO users (username, password_hash, role, created_at) \
-             VALUES ($1, $2, $3, $4) RETURNING id",
-        )
-        .bind(username)
-        .bind(hashed)
-        .bind(role.as_str())
-        .bind(Timestamp::now().micros())
-        .value(&mut tx)
-        .await
-        .map_err(|e| match is_conflict(&e) {
-            true => Error::new(Code::Exists, format!("user '{username}' exists")),
-            false => e.into(),
-        })?;
-        tx.commit().await?;
-        Ok(User { id, username: username.to_owned(), role })
-    }
-
-    /// Gives a user another password.
-    ///
-    /// # Errors
-    /// API-001 for a bad password, API-004 for an unknown user.
-    pub async fn set_password(&self, username: &str, password: &str) -> Result<()> {
-        let hashed = self.hash_new(password).await?;
-        let mut tx = self.db.write().await?;
-        let done = db::sql("UPDATE users SET password_hash = $2 WHERE username = $1")
-            .bind(username)
-            .bind(hashed)
-            .run(&mut tx)
-            .await?;
-        if done == 0 {
-            return Err(Error::not_found("user", username));
-        }
-        tx.commit().await
-    }
-
-    async fn hash_new(&self, password: &str) -> Result<String> {
-        if !(8..=MAX_PASSWORD).contains(&password.len()) {
-            return Err(Error::invalid("password must be 8 to 256 bytes"));
-        }
-        let password = password.to_owned();
-        self.hashing(move || hash(&password)).await?
     }
 
     /// Checks a password and opens a session: the JWT and whose it is.
@@ -272,35 +207,22 @@ impl Auth {
         if password.expose_secret().len() > MAX_PASSWORD {
             return Err(wrong());
         }
-        let row: Option<(i64, String, String)> =
-            db::sql("SELECT id, password_hash, role FROM users WHERE username = $1")
-                .bind(username)
-                .optional(&self.db)
-                .await?;
-        let stored = row.as_ref().map(|(_, hash, _)| hash.clone()).or_else(|| NOBODY.clone());
-        let given = password.clone();
-        let matches = self
-            .hashing(move || {
-                stored.is_some_and(|stored| {
-                    PasswordHash::new(&stored).is_ok_and(|hash| {
-                        let given = given.expose_secret().as_bytes();
-                        Argon2::default().verify_password(given, &hash).is_ok()
-                    })
-                })
-            })
-            .await?;
-        let Some((id, _, role)) = row.filter(|_| matches) else {
+        let row = users::by_name(&self.db, username).await?;
+        let stored = row.as_ref().map(|row| row.password_hash.clone()).or_else(|| NOBODY.clone());
+        let matches = self.verify(password, stored).await?;
+        let Some(row) = row.filter(|row| matches && !row.disabled) else {
             self.attempts.failed(username, from);
             return Err(wrong());
         };
         self.attempts.succeeded(username);
-        let user = User { id, username: username.to_owned(), role: role.parse()? };
+        let (epoch, user) = (row.session_epoch, row.user()?);
         let now = Timestamp::now().seconds();
         let token = self.keys.sessions.sign(&Claims {
             iss: ISSUER.into(),
             sub: user.username.clone(),
             uid: user.id,
             role: user.role,
+            epoch,
             jti: keys::hex(&keys::random::<16>()?),
             iat: now,
             exp: now + SESSION_SECONDS,
@@ -308,22 +230,44 @@ impl Auth {
         Ok((token, user))
     }
 
-    /// Whose session this JWT is.
+    /// Who shows this: the token of a session, or an API key.
     ///
     /// # Errors
     /// API-002.
-    pub fn session(&self, token: &str) -> Result<User> {
-        match self.keys.sessions.verify::<Claims>(token) {
-            Ok(claims) if claims.iss == ISSUER => {
-                Ok(User { id: claims.uid, username: claims.sub, role: claims.role })
-            }
-            Err(JwtError::Expired) => {
-                Err(Error::new(Code::Unauthenticated, "the session has expired: log in again"))
-            }
-            Ok(_) | Err(JwtError::Invalid) => {
-                Err(Error::new(Code::Unauthenticated, "the token is not valid here"))
-            }
+    pub async fn identify(&self, token: &str) -> Result<Caller> {
+        if token.starts_with(apikeys::PREFIX) {
+            self.key(token).await
+        } else {
+            self.session(token).await.map(Caller::User)
         }
+    }
+
+    /// Whose session this JWT is.
+    async fn session(&self, token: &str) -> Result<User> {
+        let refused = |why| Err(Error::new(Code::Unauthenticated, why));
+        let claims = match self.keys.sessions.verify::<Claims>(token) {
+            Ok(claims) if claims.iss == ISSUER => claims,
+            Err(JwtError::Expired) => return refused("the session has expired: log in again"),
+            Ok(_) | Err(JwtError::Invalid) => return refused("the token is not valid here"),
+        };
+        // The role of now, not that of the login.
+        match users::by_id(&self.db, claims.uid).await? {
+            Some(row) if !row.disabled && row.session_epoch == claims.epoch => row.user(),
+            _ => refused("the session has ended: log in again"),
+        }
+    }
+
+    async fn verify(&self, password: &SecretString, stored: Option<String>) -> Result<bool> {
+        let given = password.clone();
+        self.hashing(move || {
+            stored.is_some_and(|stored| {
+                PasswordHash::new(&stored).is_ok_and(|hash| {
+                    let given = given.expose_secret().as_bytes();
+                    Argon2::default().verify_password(given, &hash).is_ok()
+                })
+            })
+        })
+        .await
     }
 
     async fn hashing<T: Send + 'static>(

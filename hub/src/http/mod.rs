@@ -1,17 +1,27 @@
 //! The API's front: merges the rooms' routes, and does once what every request wants: a request
-//! id, an identity, a size limit, and errors in the contract's form.
+//! id, an identity, a limit, a line in the audit log, and errors in the contract's form.
 
+mod deprecation;
+mod idempotency;
+mod openapi;
+mod postman;
 mod problem;
+mod rate;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{
-    Router,
-    extract::{Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    Extension, Router,
+    extract::{ConnectInfo, MatchedPath, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
 };
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -20,10 +30,14 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::{
     api::{BaseUrl, Refusal},
-    auth::{Auth, Caller, Identity, PublicMonitoring},
+    auth::{Acted, Audit, Auth, Entry, Identity, Outcome, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
+    settings::Settings,
 };
+
+pub use idempotency::Answers;
+use rate::Rates;
 
 /// Longest answer, but for streams, which have begun by then.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -33,18 +47,50 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// What the front needs to know.
 pub struct Front {
     /// Who is who.
-    pub auth: Arc<Auth>,
+    auth: Arc<Auth>,
     /// Base of links, where it is set.
-    pub public_url: Option<Url>,
+    public_url: Option<Url>,
     /// Whether anybody may watch.
-    pub public_monitoring: bool,
+    public_monitoring: bool,
+    /// How many requests a caller may make.
+    settings: Arc<Settings>,
+    /// Where changes and refusals are recorded.
+    audit: Audit,
+    /// What was answered to requests that may be repeated.
+    answers: Arc<Answers>,
+    rates: Rates,
 }
 
-/// The whole API.
-pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>) -> Router {
-    let (all, _) =
-        rooms.into_iter().fold(OpenApiRouter::new(), OpenApiRouter::merge).split_for_parts();
-    all.fallback(|| async { Error::new(Code::NotFound, "there is nothing at this path") })
+impl Front {
+    /// The front of a hub.
+    #[must_use]
+    pub fn new(
+        auth: Arc<Auth>,
+        audit: Audit,
+        settings: Arc<Settings>,
+        answers: Arc<Answers>,
+        (public_url, public_monitoring): (Option<Url>, bool),
+    ) -> Self {
+        let rates = Rates::default();
+        Self { auth, public_url, public_monitoring, settings, audit, answers, rates }
+    }
+}
+
+/// The whole API, and the OpenAPI document that describes it.
+pub fn router(
+    front: Arc<Front>,
+    rooms: impl IntoIterator<Item = OpenApiRouter>,
+) -> (Router, Value) {
+    let (all, collected) = rooms
+        .into_iter()
+        .fold(OpenApiRouter::new(), OpenApiRouter::merge)
+        .merge(openapi::own_routes())
+        .split_for_parts();
+    let document = openapi::document(collected);
+    let router = all
+        .merge(openapi::swagger())
+        .layer(Extension(openapi::Pages::new(&document)))
+        .fallback(|| async { Error::new(Code::NotFound, "there is nothing at this path") })
         .method_not_allowed_fallback(|| async {
             Refusal {
                 error: Error::invalid("this path does not take this method"),
@@ -52,9 +98,11 @@ pub fn router(front: Arc<Front>, rooms: impl IntoIterator<Item = OpenApiRouter>)
             }
         })
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(middleware::from_fn(deprecation::tell))
         .layer(middleware::from_fn(deadline))
         .layer(middleware::from_fn_with_state(front, enter))
-        .layer(middleware::from_fn(problem::finish))
+        .layer(middleware::from_fn(problem::finish));
+    (router, document)
 }
 
 async fn deadline(request: Request, next: Next) -> Response {
@@ -66,37 +114,154 @@ async fn deadline(request: Request, next: Next) -> Response {
     }
 }
 
-/// Puts what the request proved about its sender into it, and checks the version it wants.
+/// Finds out who asks, counts the request, and records it where it changes something or is refused.
 async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
-    if let Some(refusal) = unknown_version(request.headers()) {
-        return refusal.into_response();
-    }
-    let identity = identify(&front.auth, request.headers());
+    let from = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(from)| from.ip());
+    let identified = identify(&front.auth, request.headers(), request.uri()).await;
+    let (identity, unknown) = match identified {
+        Ok(identity) => (identity, None),
+        Err(error) => (Identity::Anonymous, Some(error)),
+    };
+    let standing = front.rates.take(&identity, from, front.settings.live().rate_limit);
     let base = base_url(front.public_url.as_ref(), request.headers());
     let extensions = request.extensions_mut();
-    extensions.insert(identity);
+    extensions.insert(identity.clone());
     extensions.insert(BaseUrl(base.into()));
     if front.public_monitoring {
         extensions.insert(PublicMonitoring);
     }
-    next.run(request).await
+    let about = About::of(&request, &identity, from);
+    let mut response = match (standing.filter(|standing| standing.is_over()), unknown) {
+        (Some(standing), _) => too_many(standing),
+        (None, Some(error)) => error.into_response(),
+        (None, None) => answer(&front, request, next).await,
+    };
+    if let Some(standing) = standing {
+        standing.tell(response.headers_mut());
+    }
+    let repeated = standing.is_some_and(|s| s.is_over() && !s.is_first_over());
+    if !repeated && let Some(entry) = about.entry(&mut response) {
+        front.audit.record(entry).await;
+    }
+    response
 }
 
-fn identify(auth: &Auth, headers: &HeaderMap) -> Identity {
-    let Some(value) = headers.get(header::AUTHORIZATION) else { return Identity::Anonymous };
-    // The scheme's case does not matter (RFC 9110, 11.1).
-    let token = value
-        .to_str()
-        .ok()
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| token.trim());
-    match token {
-        None => Identity::Invalid("Authorization must be Bearer <token>".into()),
-        Some(token) => match auth.session(token) {
-            Ok(user) => Identity::Caller(Caller::User(user)),
-            Err(error) => Identity::Invalid(error.message.into_owned()),
+fn too_many(standing: rate::Standing) -> Response {
+    let mut response = Error::new(
+        Code::RateLimited,
+        "too many requests: Retry-After says when there is room again",
+    )
+    .into_response();
+    response.headers_mut().insert(header::RETRY_AFTER, standing.wait().into());
+    response
+}
+
+async fn answer(front: &Front, request: Request, next: Next) -> Response {
+    if let Some(refusal) = unknown_version(request.headers()) {
+        return refusal.into_response();
+    }
+    if request.method() != Method::POST {
+        return next.run(request).await;
+    }
+    match idempotency::key_of(&request) {
+        Ok(None) => next.run(request).await,
+        Ok(Some(key)) => match front.answers.answer(key, request, next).await {
+            Ok(response) => response,
+            Err(refusal) => refusal.into_response(),
         },
+        Err(error) => error.into_response(),
+    }
+}
+
+/// What the audit log says of a request.
+struct About {
+    changes: bool,
+    entry: Entry,
+}
+
+impl About {
+    fn of(request: &Request, identity: &Identity, from: IpAddr) -> Self {
+        let (actor, role) = match identity {
+            Identity::Caller(caller) => (caller.name().to_owned(), Some(caller.role())),
+            Identity::Anonymous | Identity::Invalid(_) => ("anonymous".to_owned(), None),
+        };
+        let route = request.extensions().get::<MatchedPath>();
+        let route = route.map_or(request.uri().path(), MatchedPath::as_str);
+        Self {
+            changes: !request.method().is_safe(),
+            entry: Entry {
+                actor,
+                role,
+                address: from.to_string(),
+                action: format!("{} {route}", request.method()),
+                target: request.uri().path().to_owned(),
+                outcome: Outcome::Done,
+                status: 0,
+                request_id: problem::id_of(request),
+            },
+        }
+    }
+
+    /// The entry, where there has to be one.
+    fn entry(self, response: &mut Response) -> Option<Entry> {
+        let status = response.status();
+        let outcome = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS => {
+                Outcome::Refused
+            }
+            _ if status.is_client_error() || status.is_server_error() => Outcome::Failed,
+            _ => Outcome::Done,
+        };
+        if !self.changes && outcome != Outcome::Refused {
+            return None;
+        }
+        let mut entry = Entry { outcome, status: status.as_u16(), ..self.entry };
+        if let Some(Acted(name)) = response.extensions_mut().remove() {
+            entry.actor = name;
+        }
+        Some(entry)
+    }
+}
+
+/// The streams that take a ticket in their URL.
+const STREAMS: [&str; 2] = ["/api/kubeedge/monitor/stream", "/ws"];
+
+/// What a request proves about its sender.
+///
+/// # Errors
+/// When the database can't say.
+async fn identify(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Identity> {
+    let ticket = uri.query().filter(|_| STREAMS.contains(&uri.path()));
+    let ticket = ticket.and_then(|query| {
+        url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket")
+    });
+    let caller = if let Some(value) = headers.get(header::AUTHORIZATION) {
+        // The scheme's case does not matter (RFC 9110, 11.1).
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+        let Some((_, token)) = token else {
+            return Ok(Identity::Invalid("Authorization must be Bearer <token>".into()));
+        };
+        auth.identify(token.trim()).await
+    } else if let Some(key) = headers.get("x-api-key") {
+        auth.identify(key.to_str().unwrap_or_default()).await
+    } else if let Some((_, ticket)) = ticket {
+        auth.redeem_ticket(&ticket).await
+    } else {
+        return Ok(Identity::Anonymous);
+    };
+    match caller {
+        Ok(caller) => Ok(Identity::Caller(caller)),
+        Err(error) if error.code == Code::Unauthenticated => {
+            Ok(Identity::Invalid(error.message.into_owned()))
+        }
+        Err(error) => Err(error),
     }
 }
 

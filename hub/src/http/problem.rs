@@ -59,9 +59,18 @@ pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Error::internal(format!("panic: {text}")).into_response()
 }
 
+#[derive(Clone)]
+struct RequestId(String);
+
+/// The id that [`finish`] gave a request.
+pub(super) fn id_of(request: &Request) -> String {
+    request.extensions().get().map_or_else(String::new, |RequestId(id)| id.clone())
+}
+
 /// Names the request, and gives errors their body.
-pub(super) async fn finish(request: Request, next: Next) -> Response {
+pub(super) async fn finish(mut request: Request, next: Next) -> Response {
     let id = request_id(request.headers()).unwrap_or_else(|_| "unknown".into());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = next.run(request).await;
     if let Some(Problem(error)) = response.extensions_mut().remove::<Problem>() {
@@ -80,7 +89,7 @@ pub(super) async fn finish(request: Request, next: Next) -> Response {
             parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         if error.code == Code::Unavailable {
-            parts.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+            parts.headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
         }
         response = Response::from_parts(parts, axum::body::Body::from(body.to_string()));
     }

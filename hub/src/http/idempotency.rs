@@ -1,0 +1,218 @@
+//! `Idempotency-Key`: a POST that is repeated with the same key and body gets the first answer
+//! again, for 24 hours, and is done once. The answer is sealed at rest: it may show a secret.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+use cloudcore_protocol::Timestamp;
+
+use crate::{
+    api::{self, Refusal, to_the_end},
+    auth::{Caller, Identity},
+    db::{self, Db},
+    error::{Code, Error, Result},
+    keys::{self, Keys},
+};
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+/// How long an answer is kept.
+const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Largest answer that is kept, bytes.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// The answers that were given.
+pub struct Answers {
+    db: Db,
+    keys: Arc<Keys>,
+}
+
+/// How a key stands when a request comes with it.
+enum Found {
+    /// Nobody used it: it is taken by this request.
+    Fresh,
+    /// It was answered.
+    Answered(StatusCode, Vec<u8>),
+}
+
+impl Answers {
+    /// Over this database.
+    #[must_use]
+    pub const fn new(db: Db, keys: Arc<Keys>) -> Self {
+        Self { db, keys }
+    }
+
+    /// Removes what is older than a day.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn forget(&self) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        db::sql("DELETE FROM idempotency_keys WHERE created_at < $1")
+            .bind(oldest())
+            .run(&mut tx)
+            .await?;
+        tx.commit().await
+    }
+
+    async fn begin(&self, caller: &str, key: &str, hash: &str) -> Result<Found> {
+        let mut tx = self.db.write().await?;
+        db::sql("DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2 AND created_at < $3")
+            .bind(caller)
+            .bind(key)
+            .bind(oldest())
+            .run(&mut tx)
+            .await?;
+        let new = db::sql(
+            "INSERT INTO idempotency_keys (caller, key, request_hash, created_at) \
+             VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .bind(caller)
+        .bind(key)
+        .bind(hash)
+        .bind(Timestamp::now().micros())
+        .run(&mut tx)
+        .await?;
+        let (first, status, answer): (String, Option<i64>, Option<String>) = db::sql(
+            "SELECT request_hash, status, answer FROM idempotency_keys \
+             WHERE caller = $1 AND key = $2",
+        )
+        .bind(caller)
+        .bind(key)
+        .one(&mut tx)
+        .await?;
+        tx.commit().await?;
+        if new > 0 {
+            return Ok(Found::Fresh);
+        }
+        if first != hash {
+            return Err(Error::new(
+                Code::Exists,
+                "this Idempotency-Key was used for another request",
+            ));
+        }
+        let (Some(status), Some(answer)) = (status, answer) else {
+            return Err(Error::new(
+                Code::Exists,
+                "the first request with this Idempotency-Key has not been answered: if it broke \
+                 off, look what came of it, and use another key",
+            ));
+        };
+        let status = u16::try_from(status).ok().and_then(|s| StatusCode::from_u16(s).ok());
+        let body = self.keys.seal.open(&context(caller, key), &answer)?;
+        Ok(Found::Answered(status.unwrap_or(StatusCode::OK), body))
+    }
+
+    async fn end(
+        &self,
+        caller: &str,
+        key: &str,
+        answer: Option<(StatusCode, &[u8])>,
+    ) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        match answer {
+            Some((status, body)) => db::sql(
+                "UPDATE idempotency_keys SET status = $3, answer = $4 \
+                 WHERE caller = $1 AND key = $2",
+            )
+            .bind(caller)
+            .bind(key)
+            .bind(i64::from(status.as_u16()))
+            .bind(self.keys.seal.seal(&context(caller, key), body)?),
+            // What was refused was not done: it may be tried again.
+            None => db::sql("DELETE FROM idempotency_keys WHERE caller = $1 AND key = $2")
+                .bind(caller)
+                .bind(key),
+        }
+        .run(&mut tx)
+        .await?;
+        tx.commit().await
+    }
+
+    /// Answers a request with a key; one that was begun goes to its end, also when its client
+    /// does not wait for it.
+    ///
+    /// # Errors
+    /// API-001 for a bad key, API-005 for one that was used otherwise or has no answer yet.
+    pub(super) async fn answer(
+        self: &Arc<Self>,
+        key: String,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Refusal> {
+        let caller = match request.extensions().get() {
+            Some(Identity::Caller(Caller::User(user))) => format!("user {}", user.id),
+            Some(Identity::Caller(Caller::Key { key_id, .. })) => key_id.clone(),
+            // Who is not known is refused by the handler.
+            _ => return Ok(next.run(request).await),
+        };
+        let (parts, body) = request.into_parts();
+        let body = api::read(body).await?;
+        let what = [parts.method.as_str(), " ", &parts.uri.to_string(), "\n"].concat();
+        let hash = keys::sha256_hex(&[what.as_bytes(), &body].concat());
+        match self.begin(&caller, &key, &hash).await? {
+            Found::Answered(status, body) => Ok((
+                status,
+                [
+                    (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+                    (REPLAYED, HeaderValue::from_static("true")),
+                ],
+                body,
+            )
+                .into_response()),
+            Found::Fresh => {
+                let answers = Arc::clone(self);
+                let request = Request::from_parts(parts, Body::from(body));
+                Ok(to_the_end(async move { answers.first(&caller, &key, request, next).await })
+                    .await?)
+            }
+        }
+    }
+
+    async fn first(
+        &self,
+        caller: &str,
+        key: &str,
+        request: Request,
+        next: Next,
+    ) -> Result<Response> {
+        let response = next.run(request).await;
+        if !response.status().is_success() {
+            self.end(caller, key, None).await?;
+            return Ok(response);
+        }
+        let (parts, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, MAX_ANSWER).await.map_err(Error::internal)?;
+        // The change is made: that its answer can't be kept is no reason to withhold it.
+        if let Err(error) = self.end(caller, key, Some((parts.status, &body))).await {
+            tracing::error!(?error, "an answer can't be kept for its Idempotency-Key");
+        }
+        Ok(Response::from_parts(parts, Body::from(body)))
+    }
+}
+
+/// The request's key, where it has one.
+///
+/// # Errors
+/// API-001 for one that is empty, too long or not plain text.
+pub(super) fn key_of(request: &Request) -> Result<Option<String>> {
+    let Some(key) = request.headers().get(KEY) else { return Ok(None) };
+    let key = key.to_str().ok().filter(|key| (1..=255).contains(&key.len()));
+    let bad = || Error::invalid("Idempotency-Key must be 1 to 255 visible ASCII characters");
+    key.map(|key| Some(key.to_owned())).ok_or_else(bad)
+}
+
+fn context(caller: &str, key: &str) -> String {
+    format!("idempotency {caller} {key}")
+}
+
+fn oldest() -> i64 {
+    let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::now().micros().saturating_sub(kept)
+}
