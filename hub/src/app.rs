@@ -12,7 +12,7 @@ use crate::{
     auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
     commands::{self, Commands},
-    config::Config,
+    config::{self, Config},
     db::Db,
     detections::{self, Detections},
     devices::{self, Devices},
@@ -22,6 +22,7 @@ use crate::{
     link::{Link, Registry},
     live::{self, Bus},
     metrics::{self, Metrics},
+    mqtt::{self, Mqtt},
     pki::Pki,
     settings::{self, Settings},
     tokens::{self, Tokens},
@@ -33,6 +34,10 @@ pub struct Hub {
     pub http: SocketAddr,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// Where MQTT clients connect, if to this hub.
+    pub mqtt: Option<SocketAddr>,
+    /// Where they connect by TLS, if they can.
+    pub mqtts: Option<SocketAddr>,
     /// The OpenAPI document of what it serves.
     pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
@@ -93,7 +98,7 @@ impl Hub {
             db.clone(),
             Arc::clone(&keys),
             Arc::clone(&pki),
-            advertised,
+            advertised.clone(),
             Arc::clone(&settings),
         ));
         let devices = Arc::new(Devices::new(
@@ -109,7 +114,7 @@ impl Hub {
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
-            registry,
+            Arc::clone(&registry),
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
@@ -126,6 +131,22 @@ impl Hub {
             Arc::clone(&answers),
             (config.public_url.clone(), config.public_monitoring),
         ));
+        let mqtt = Mqtt::open(
+            mqtt::Parts {
+                db: db.clone(),
+                auth: Arc::clone(&auth),
+                audit: audit.clone(),
+                settings: Arc::clone(&settings),
+                devices: Arc::clone(&devices),
+                commands: Arc::clone(&commands),
+                registry,
+                bus: Arc::clone(&bus),
+            },
+            mqtt_choice(&config, &advertised)?,
+            shutdown.clone(),
+        )
+        .await?;
+        let mqtt_addresses = (mqtt.address, mqtt.tls_address);
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -141,6 +162,7 @@ impl Hub {
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
                 commands::routes(Arc::clone(&commands)).into(),
+                mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&bus), shutdown.clone()).into(),
                 metrics::routes(metrics).into(),
@@ -161,6 +183,7 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn(async move { mqtt.run().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept { devices, detections, commands, blobs, answers, pki },
@@ -177,6 +200,8 @@ impl Hub {
         Ok(Self {
             http: http_address,
             quic: quic_address,
+            mqtt: mqtt_addresses.0,
+            mqtts: mqtt_addresses.1,
             openapi,
             admin_password,
             tasks,
@@ -284,6 +309,20 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     };
     let ip = outward().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
     SocketAddr::new(ip, bound.port())
+}
+
+/// Which MQTT broker, and what its clients know it by.
+fn mqtt_choice<'a>(config: &'a Config, advertised: &str) -> Result<mqtt::Choice<'a>> {
+    Ok(match &config.mqtt {
+        config::Mqtt::External(place) => {
+            mqtt::Choice::External { place: place.clone(), data_dir: &config.data_dir }
+        }
+        config::Mqtt::Own(plain, tls) => {
+            let named = config.advertise.is_some() || plain.ip().is_unspecified();
+            let host = advertised.rsplit_once(':').map(|(host, _)| host.to_owned());
+            mqtt::Choice::Own { plain: *plain, tls: None, host: host.filter(|_| named) }
+        }
+    })
 }
 
 /// What has to be tidied up.

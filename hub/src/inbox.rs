@@ -367,7 +367,7 @@ impl Writer {
             let device_id = &session.device_id;
             match &event.body {
                 EventBody::Heartbeat(heartbeat) => {
-                    heartbeats.push(HeartbeatRow { device_id, at: event.at, heartbeat });
+                    heartbeats.push(HeartbeatRow::of(device_id, event.at, heartbeat));
                 }
                 EventBody::Detection(detection) => seen.push(DetectionRow { device_id, detection }),
                 EventBody::CommandStarted(started) => outcome.changes.extend(

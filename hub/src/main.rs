@@ -151,10 +151,6 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     if let Some(path) = &serve.config {
         options = options.over(Options::from_file(path)?);
     }
-    if options.mqtt.is_some() {
-        // Scripts that name the port go on working; nobody is led to believe that it is served.
-        tracing::warn!("--mqtt has no effect: this build has no MQTT broker");
-    }
     let mut config = options.check()?;
     config.admin_password = std::env::var("CLOUDCORE_ADMIN_PASSWORD").ok().map(Into::into);
 
@@ -172,7 +168,8 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         "event": "ready",
         "http": hub.http.to_string(),
         "quic": hub.quic.to_string(),
-        "mqtt": null,
+        "mqtt": hub.mqtt.map(|address| address.to_string()),
+        "mqtts": hub.mqtts.map(|address| address.to_string()),
     });
     println!("{ready}");
     std::io::stdout().flush().context("standard output")?;

@@ -4,6 +4,7 @@
 //! way back is [`apply`], in the inbox's transaction. After a reconnect [`Commands::resume`] sends
 //! everything that is still open again; the agent runs an id once.
 
+mod broadcast;
 mod life;
 mod routes;
 mod store;
@@ -36,6 +37,8 @@ use crate::{
 const VERDICT: Duration = Duration::from_secs(2);
 /// Largest `parameters`, bytes of JSON; a frame holds more.
 const MAX_PARAMETERS: usize = 64 * 1024;
+/// A command's time where nothing is said, seconds.
+const DEFAULT_TIMEOUT: u32 = 30;
 /// Most commands of one device that are open at once.
 const MAX_OPEN: i64 = 1000;
 
@@ -107,18 +110,7 @@ impl Commands {
     /// or during maintenance.
     pub async fn send(&self, new: &NewCommand) -> Result<Accepted> {
         self.settings.check_open()?;
-        let parameters = match Task::parse(&new.name, &new.parameters) {
-            // A newer agent may know it; an older one says that it does not.
-            Ok(_) | Err(CommandError::Unknown(_)) => new.parameters.to_string(),
-            Err(bad @ CommandError::Parameters { .. }) => {
-                return Err(Error::invalid(bad.to_string()));
-            }
-        };
-        if parameters.len() > MAX_PARAMETERS {
-            return Err(Error::invalid(format!(
-                "parameters must have at most {MAX_PARAMETERS} bytes"
-            )));
-        }
+        let parameters = stored_parameters(&new.name, &new.parameters)?;
         let device = self.devices.get(&new.device_id).await?;
         if !new.queue && !self.registry.is_online(&new.device_id) {
             return Err(Error::new(
@@ -301,6 +293,41 @@ impl Commands {
             result["size_bytes"] = json!(bytes);
         }
     }
+}
+
+/// Checks what somebody asks for, before it is known of whom: name, parameters, and seconds of
+/// time; the time that the command gets.
+///
+/// # Errors
+/// API-001.
+pub fn check(name: &str, parameters: &Value, timeout: Option<u32>) -> Result<Duration> {
+    let name_ok = (1..=50).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !name_ok {
+        return Err(Error::invalid("command must be 1 to 50 lower-case letters, digits and '_'"));
+    }
+    if !(parameters.is_object() || parameters.is_null()) {
+        return Err(Error::invalid("parameters must be an object"));
+    }
+    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    if !(1..=86_400).contains(&timeout) {
+        return Err(Error::invalid("timeout must be 1 to 86400 seconds"));
+    }
+    Ok(Duration::from_secs(timeout.into()))
+}
+
+/// Parameters as they are stored.
+fn stored_parameters(name: &str, parameters: &Value) -> Result<String> {
+    let text = match Task::parse(name, parameters) {
+        // A newer agent may know it; an older one says that it does not.
+        Ok(_) | Err(CommandError::Unknown(_)) => parameters.to_string(),
+        Err(bad @ CommandError::Parameters { .. }) => return Err(Error::invalid(bad.to_string())),
+    };
+    if text.len() > MAX_PARAMETERS {
+        let message = format!("parameters must have at most {MAX_PARAMETERS} bytes");
+        return Err(Error::invalid(message));
+    }
+    Ok(text)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,6 +1,6 @@
 //! Contract, "9. Command Execution".
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use axum::{
     Extension, Json, Router,
@@ -15,7 +15,6 @@ use super::{Commands, NewCommand};
 use crate::{
     api::{self, BaseUrl, Body, Path, Query, Refusal},
     auth::{Operator, Watcher},
-    error::Error,
 };
 
 /// This room's routes.
@@ -39,9 +38,6 @@ struct SendQuery {
     queue: Option<bool>,
 }
 
-/// A command's time where nothing is said, seconds.
-const DEFAULT_TIMEOUT: u32 = 30;
-
 async fn send(
     State(commands): State<Arc<Commands>>,
     _: Operator,
@@ -49,25 +45,12 @@ async fn send(
     Query(query): Query<SendQuery>,
     Body(body): Body<Send>,
 ) -> Result<Json<Value>, Refusal> {
-    let name_ok = (1..=50).contains(&body.command.len())
-        && body.command.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    if !name_ok {
-        return Err(
-            Error::invalid("command must be 1 to 50 lower-case letters, digits and '_'").into()
-        );
-    }
-    if !(body.parameters.is_object() || body.parameters.is_null()) {
-        return Err(Error::invalid("parameters must be an object").into());
-    }
-    let timeout = body.timeout.unwrap_or(DEFAULT_TIMEOUT);
-    if !(1..=86_400).contains(&timeout) {
-        return Err(Error::invalid("timeout must be 1 to 86400 seconds").into());
-    }
+    let timeout = super::check(&body.command, &body.parameters, body.timeout)?;
     let new = NewCommand {
         device_id,
         name: body.command,
         parameters: body.parameters,
-        timeout: Duration::from_secs(timeout.into()),
+        timeout,
         queue: query.queue.unwrap_or(true),
     };
     let (new, accepted) = api::to_the_end(async move {
@@ -81,7 +64,7 @@ async fn send(
         "device_id": new.device_id,
         "command": new.name,
         "sent_at": accepted.sent_at,
-        "expected_response_timeout": timeout,
+        "expected_response_timeout": timeout.as_secs(),
     })))
 }
 

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
 pub use routes::{details, routes};
-pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
+pub use store::{Device, Filter, HeartbeatRow, has_agent, record_heartbeats, set_member};
 
 use crate::{
     db::{self, Db},
@@ -102,15 +102,38 @@ impl Devices {
         store::member(&self.db, fingerprint).await
     }
 
-    /// A device's session began.
+    /// An agent's session began.
     ///
     /// # Errors
     /// The database's.
     pub async fn greet(&self, device: &DeviceId, node: &NodeName, hello: &Hello) -> Result<()> {
+        let about = json!({
+            "os": hello.platform.os,
+            "arch": hello.platform.arch,
+            "hostname": hello.platform.hostname,
+            "labels": hello.labels,
+            "addresses": hello.addresses,
+            "capabilities": hello.capabilities,
+        });
+        self.arrived(device, node, Some(&hello.agent_version), &about).await
+    }
+
+    /// A device's session began; `about` is what it says of itself, as JSON, `agent_version` that
+    /// of its agent, where it has one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn arrived(
+        &self,
+        device: &DeviceId,
+        node: &NodeName,
+        agent_version: Option<&str>,
+        about: &Value,
+    ) -> Result<()> {
         // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
-        store::greet(&self.db, device, hello).await?;
+        store::greet(&self.db, device, agent_version, about).await?;
         if known.is_none() {
             self.bus.publish(
                 "node_joined",
@@ -199,17 +222,20 @@ impl Devices {
 
     /// Tells the watchers how a device is.
     pub fn publish_heartbeat(&self, device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) {
+        self.publish_vitals(device, node, &routes::vitals(heartbeat));
+    }
+
+    /// Tells the watchers how a device is: `vitals` are what its details show.
+    pub fn publish_vitals(&self, device: &DeviceId, node: &NodeName, vitals: &Value) {
         // The stream's documented keys first, then all that the details have too.
         let mut fields = json!({
             "node_name": node,
             "device_id": device,
-            "cpu": heartbeat.cpu_percent.map(|p| crate::api::percent(p.into())),
-            "memory": crate::api::size(heartbeat.memory_used_bytes),
+            "cpu": vitals["cpu_usage"],
+            "memory": vitals["memory_used_bytes"].as_u64().map(crate::api::size),
         });
-        if let (Value::Object(fields), Value::Object(vitals)) =
-            (&mut fields, routes::vitals(heartbeat))
-        {
-            fields.extend(vitals);
+        if let (Value::Object(fields), Value::Object(vitals)) = (&mut fields, vitals) {
+            fields.extend(vitals.clone());
         }
         self.bus.publish("heartbeat", Some(device.as_str()), fields);
     }
@@ -292,9 +318,13 @@ impl Devices {
         let tokens = self.tokens.revoke_in(&mut tx, node.as_str()).await?;
         let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
         let device = store::by_node(&mut tx, node).await?;
+        let on_mqtt = match &device {
+            Some(device) => store::end_mqtt(&mut tx, device).await?,
+            None => false,
+        };
         store::set_not_joined(&mut tx, node).await?;
         tx.commit().await?;
-        let member = !certificates.is_empty();
+        let member = on_mqtt || !certificates.is_empty();
         self.pki.revoke(certificates);
         if let Some(device) = device {
             self.registry.close(&device, GoodbyeReason::Revoked);

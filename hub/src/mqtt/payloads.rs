@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use cloudcore_protocol::{
-    BoundingBox, Detection, DetectionPhase, DeviceId, Timestamp,
-};
+use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -221,11 +219,7 @@ fn bytes(text: &str) -> Result<u64, Malformed> {
     if !(0.0..1e15).contains(&bytes) {
         return Err(bad());
     }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "it is 0 to 1e15"
-    )]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is 0 to 1e15")]
     Ok(bytes as u64)
 }
 
@@ -291,7 +285,8 @@ pub(super) fn detection(payload: &[u8]) -> Result<Detection, Malformed> {
         Some(Value::String(text)) => text.parse().ok(),
         Some(_) => None,
     };
-    let confidence = confidence.filter(|c| (0.0..=1.0).contains(c)).ok_or("confidence is not 0 to 1")?;
+    let confidence =
+        confidence.filter(|c| (0.0..=1.0).contains(c)).ok_or("confidence is not 0 to 1")?;
     if !(1..=100).contains(&seen.object.len()) {
         return Err("object has not 1 to 100 characters".into());
     }
@@ -372,6 +367,14 @@ pub(super) fn result(payload: &[u8]) -> Result<(commands::Event, Ending), Malfor
     Ok((event, Ending { result: Some(Value::Object(result)), duration_micros }))
 }
 
+/// A device and its node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The device.
+    pub device_id: DeviceId,
+    /// Its node.
+    pub node_name: NodeName,
+}
 
 #[cfg(test)]
 mod tests {
@@ -425,8 +428,9 @@ mod tests {
 
     #[test]
     fn a_command_ends_as_its_device_says() {
-        let (event, ending) = result(br#"{"status":"completed","result":{"on":true},"execution_time_ms":15}"#)
-            .expect("well-formed");
+        let (event, ending) =
+            result(br#"{"status":"completed","result":{"on":true},"execution_time_ms":15}"#)
+                .expect("well-formed");
         assert_eq!(event, commands::Event::Complete);
         assert_eq!(ending.result, Some(json!({ "on": true, "success": true })));
         assert_eq!(ending.duration_micros, Some(15_000));
@@ -492,6 +496,11 @@ mod tests {
         assert!(detection(br#"{"object":"x","confidence":1.5}"#).is_err());
         assert!(result(br#"{"status":"completed","result":[]}"#).is_err());
         assert!(result(br#"{"status":"done"}"#).is_err());
-        assert!(Status::parse(format!(r#"{{"online":true,"x":"{}"}}"#, "x".repeat(MAX_STATUS)).as_bytes()).is_err());
+        assert!(
+            Status::parse(
+                format!(r#"{{"online":true,"x":"{}"}}"#, "x".repeat(MAX_STATUS)).as_bytes()
+            )
+            .is_err()
+        );
     }
 }

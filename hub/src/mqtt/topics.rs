@@ -61,7 +61,8 @@ impl fmt::Display for Topic {
 pub(super) const ALL: &str = "cloudcore/#";
 
 /// Where commands may be published: one device's, or all devices'.
-pub(super) const COMMANDS: [&str; 2] = ["cloudcore/device/+/command", "cloudcore/broadcast/command"];
+pub(super) const COMMANDS: [&str; 2] =
+    ["cloudcore/device/+/command", "cloudcore/broadcast/command"];
 
 /// Where any device speaks.
 pub(super) const SAID: [&str; 3] = [

@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
 };
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -38,7 +37,6 @@ pub(super) struct Connection<I> {
     /// Whether the engine has a session for it.
     began: AtomicBool,
     admitted: Notify,
-    until: OnceLock<Instant>,
     place: Mutex<Option<OwnedSemaphorePermit>>,
     cut: CancellationToken,
 }
@@ -54,17 +52,21 @@ impl<I> Connection<I> {
         self.cut.cancelled().await;
     }
 
+    /// Whether its relay has this address.
+    pub fn is_of(&self, source: SocketAddr) -> bool {
+        self.client.get().is_some_and(|client| client.source == source)
+    }
+
     /// Whether it has authenticated.
     pub fn is_admitted(&self) -> bool {
         self.client.get().is_some()
     }
 
-    /// Returns when it has authenticated: until when that holds.
-    pub async fn admitted(&self) -> Option<Instant> {
+    /// Returns when it has authenticated.
+    pub async fn admitted(&self) {
         while !self.is_admitted() {
             self.admitted.notified().await;
         }
-        self.until.get().copied()
     }
 }
 
@@ -166,7 +168,6 @@ impl<I> Connections<I> {
             client: OnceLock::new(),
             began: AtomicBool::new(false),
             admitted: Notify::new(),
-            until: OnceLock::new(),
             place: Mutex::default(),
             cut: CancellationToken::new(),
         });
@@ -192,7 +193,6 @@ impl<I> Connections<I> {
         client: Client<I>,
         owner: String,
         keeps: bool,
-        until: Option<Instant>,
     ) -> Result<(), Refused> {
         let mut holders = lock(&self.by_client);
         let known = holders.get(&client.id);
@@ -211,9 +211,6 @@ impl<I> Connections<I> {
         let before = holders.remove(&client.id).map(Box::new);
         let holder = Holder { owner, keeps, connection: Arc::clone(connection), before };
         holders.insert(client.id.clone(), holder);
-        if let Some(until) = until {
-            let _ = connection.until.set(until);
-        }
         let _ = connection.client.set(Arc::new(client));
         connection.admitted.notify_one();
         Ok(())

@@ -97,7 +97,7 @@ impl<G: Guard> Hooks<G> {
             };
             let asked = tokio::time::timeout(AUTHENTICATION, self.guard.authenticate(attempt));
             let grant = asked.await.map_err(|_| Refused::Later)??;
-            let Grant { identity, owner, publish, subscribe, until } = grant;
+            let Grant { identity, owner, publish, subscribe } = grant;
             if let Some(will) = info.last_will() {
                 let topic = match will {
                     LastWill::V3(will) => &will.topic,
@@ -120,7 +120,7 @@ impl<G: Guard> Hooks<G> {
                 ConnectInfo::V3(_, connect) => !connect.clean_session,
                 ConnectInfo::V5(_, connect) => connect.session_expiry_interval_secs > 0,
             };
-            self.connections.admit(&connection, client, owner, keeps, until)
+            self.connections.admit(&connection, client, owner, keeps)
         };
         let refused = match admitted.await {
             Ok(()) => return AuthResult::Allow(false, None),
@@ -183,6 +183,9 @@ impl<G: Guard> Hooks<G> {
             client_id = %session.id.client_id, filter = topic_filter,
             "an MQTT client may not subscribe to this"
         );
+        if let Some(client) = client {
+            self.guard.forbade(&client, "subscribe to", topic_filter).await;
+        }
         SubscribeReturn { ack_reason: SubscribeAckReason::NotAuthorized, prev_opts: None }
     }
 
@@ -194,19 +197,20 @@ impl<G: Guard> Hooks<G> {
             publish.inner.retain = false;
             publish
         };
-        let client = self.client(session).await;
-        let Some(client) = client.filter(|client| permits(&client.publish, &publish.topic)) else {
+        let Some(client) = self.client(session).await else { return moved(FORBIDDEN) };
+        if !permits(&client.publish, &publish.topic) {
             tracing::warn!(
-                client_id = %session.id.client_id, topic = %publish.topic,
+                client_id = client.id, topic = %publish.topic,
                 "an MQTT client may not publish on this"
             );
+            self.guard.forbade(&client, "publish on", &publish.topic).await;
             return moved(FORBIDDEN);
-        };
+        }
         // A client that has come back is not dead, whatever its older connection's will says.
         if will && !self.connections.is_current(&client) {
             return moved(CONSUMED);
         }
-        let message = Message { topic: &publish.topic, payload: &publish.payload, will };
+        let message = Message { topic: &publish.topic, payload: &publish.payload };
         match self.guard.published(&client, message).await {
             Verdict::Forward { retain } => {
                 let mut publish = publish.clone();

@@ -10,7 +10,7 @@
 //! What a client publishes is acknowledged only after the guard has dealt with it.
 
 mod connections;
-mod filter;
+pub(super) mod filter;
 mod hooks;
 mod relay;
 mod retained;
@@ -21,7 +21,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     num::NonZeroU16,
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -80,8 +80,6 @@ pub struct Grant<I> {
     pub publish: Vec<String>,
     /// Filters that it may subscribe to, or to a part of.
     pub subscribe: Vec<String>,
-    /// When it is cut off, to prove again who it is.
-    pub until: Option<Instant>,
 }
 
 /// Why a client is not let in.
@@ -109,7 +107,7 @@ pub struct Client<I> {
     publish: Vec<String>,
     subscribe: Vec<String>,
     /// The relay's address, which tells this connection from the client's others.
-    source: SocketAddr,
+    pub source: SocketAddr,
 }
 
 /// Something published.
@@ -119,8 +117,6 @@ pub struct Message<'a> {
     pub topic: &'a str,
     /// What.
     pub payload: &'a Bytes,
-    /// Whether it is the client's last will.
-    pub will: bool,
 }
 
 /// What becomes of something published.
@@ -163,6 +159,13 @@ pub trait Guard: Send + Sync + 'static {
         client: &Arc<Client<Self::Identity>>,
         message: Message<'_>,
     ) -> impl Future<Output = Verdict> + Send;
+    /// A client wants to do what it may not: `publish on` or `subscribe to` this.
+    fn forbade(
+        &self,
+        client: &Arc<Client<Self::Identity>>,
+        what: &'static str,
+        topic: &str,
+    ) -> impl Future<Output = ()> + Send;
     /// A client's connection has ended, and no newer one of it has begun.
     fn disconnected(&self, client: &Arc<Client<Self::Identity>>)
     -> impl Future<Output = ()> + Send;
@@ -326,10 +329,15 @@ impl<I: Send + Sync + 'static> Broker<I> {
         subscriptions.iter().any(|s| filter::has(&s.topic, topic))
     }
 
-    /// Cuts a client off and forgets its session.
-    pub async fn end(&self, client_id: &str) {
-        if let Some(connection) = self.connections.of(client_id) {
-            connection.cut();
+    /// Cuts a client off and forgets its session; with `source`, only where that is its newest
+    /// connection.
+    pub async fn end(&self, client_id: &str, source: Option<SocketAddr>) {
+        match self.connections.of(client_id) {
+            Some(connection) if source.is_none_or(|source| connection.is_of(source)) => {
+                connection.cut();
+            }
+            None if source.is_none() => {}
+            _ => return,
         }
         hooks::forget(&self.scx, Id::from(self.scx.node.id(), client_id.into())).await;
     }

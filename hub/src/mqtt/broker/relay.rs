@@ -131,18 +131,12 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin, I>(
     let (from_client, to_client) = tokio::io::split(stream);
 
     let waiting = async {
-        let Ok(until) = timeout(AUTHENTICATE, connection.admitted()).await else {
+        if timeout(AUTHENTICATE, connection.admitted()).await.is_err() {
             tracing::info!(%peer, "an MQTT client did not authenticate in time");
             return;
-        };
-        drop(pending);
-        match until {
-            Some(until) => {
-                tokio::time::sleep_until(until.into()).await;
-                tracing::info!(%peer, "an MQTT client's credentials have expired");
-            }
-            None => std::future::pending().await,
         }
+        drop(pending);
+        std::future::pending().await
     };
     let up = up(from_client, to_engine, connection, all);
     let down = down(from_engine, to_client, connection);
