@@ -2,8 +2,8 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, detections > devices > link >
-//! live > blobs, tokens > auth, pki > api, settings > keys, db > error, config`
+//! `main > app > http, inbox, health, metrics, mqtt > commands > alerts, detections > devices >
+//! link > live > blobs, tokens > auth, pki > api, settings > keys, db > error, config`
 
 pub mod app;
 pub mod config;

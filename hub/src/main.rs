@@ -77,10 +77,16 @@ struct Serve {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    let mut filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // The MQTT crates log each packet, a password among them; what matters of it the hub says.
+    for quiet in ["rmqtt=error", "rmqtt_net=error", "rmqtt_codec=error", "rumqttc=error"] {
+        if let Ok(directive) = quiet.parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
-        )
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();

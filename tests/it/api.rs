@@ -7,7 +7,7 @@ use crate::world::{PASSWORD, World};
 
 /// What wants a token: method, path. A route of the hub that is neither here nor in
 /// [`PUBLIC`] fails `every_route_is_tested_for_authorization`.
-const PROTECTED: [(Method, &str); 11] = [
+const PROTECTED: [(Method, &str); 14] = [
     (Method::POST, "/api/kubeedge/token/generate"),
     (Method::GET, "/api/kubeedge/tokens"),
     (Method::DELETE, "/api/kubeedge/token/{node_name}"),
@@ -17,6 +17,9 @@ const PROTECTED: [(Method, &str); 11] = [
     (Method::DELETE, "/api/kubeedge/device/{device_id}"),
     (Method::POST, "/api/kubeedge/device/{device_id}/command"),
     (Method::GET, "/api/kubeedge/command/{command_id}/status"),
+    (Method::POST, "/api/kubeedge/device/{device_id}/mqtt"),
+    (Method::DELETE, "/api/kubeedge/device/{device_id}/mqtt"),
+    (Method::GET, "/api/kubeedge/mqtt"),
     (Method::GET, "/api/kubeedge/monitor/stream"),
     (Method::GET, "/api/kubeedge/metrics"),
 ];

@@ -15,6 +15,7 @@ mod deploy;
 mod detection;
 mod join;
 mod link;
+mod mqtt;
 mod ranks;
 mod relay;
 mod strangers;

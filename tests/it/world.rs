@@ -113,10 +113,14 @@ pub struct World {
     hub: Option<Process>,
     http: String,
     pub quic: String,
+    /// Where the hub's own MQTT broker listens.
+    pub mqtt: String,
     client: Client,
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
+    /// More of its environment.
+    environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -126,6 +130,11 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
+        Self::start_in(more, &[]).await
+    }
+
+    /// The same in another environment.
+    pub async fn start_in(more: &[&str], environment: &[(&str, &str)]) -> Self {
         // The first test of this process sets the provider; the others find it set.
         let _ = rustls::crypto::ring::default_provider().install_default();
         // Kept on failure where somebody wants to look.
@@ -135,9 +144,11 @@ impl World {
             hub: None,
             http: "127.0.0.1:0".into(),
             quic: "127.0.0.1:0".into(),
+            mqtt: "127.0.0.1:0".into(),
             client: Client::builder().no_proxy().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
+            environment: environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -154,14 +165,18 @@ impl World {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.dir.path().join("hub"))
-            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
+            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", &self.mqtt])
             // A story asks more often than a person; those of the limit set it.
             .env("CLOUDCORE_RATE_LIMIT", "0")
             .args(&self.more)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
         let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
         self.http = hub.ready["http"].as_str().expect("an address").to_owned();
         self.quic = hub.ready["quic"].as_str().expect("an address").to_owned();
+        if let Some(address) = hub.ready["mqtt"].as_str() {
+            self.mqtt = address.to_owned();
+        }
         self.hub = Some(hub);
     }
 

@@ -26,7 +26,7 @@ use crate::{
 
 /// How often it is looked at whether people and programs may still be here: their sessions and
 /// keys end elsewhere.
-const RECHECK: Duration = Duration::from_secs(30);
+const RECHECK: Duration = Duration::from_secs(10);
 /// Refusals of one address that are audited in a minute.
 const AUDITED: u32 = 20;
 /// Addresses that are remembered for that.

@@ -64,7 +64,13 @@ impl Sessions {
     /// A device is there.
     pub async fn begin(self: &Arc<Self>, named: &Named, source: Option<SocketAddr>) {
         let device = &named.device_id;
-        let told = payloads::status(device, named.node_name.as_str(), true, &Value::Null, None);
+        let told = payloads::status(
+            device,
+            named.node_name.as_str(),
+            true,
+            &Value::Null,
+            Some(Timestamp::now()),
+        );
         if source.is_some() {
             // Before the client learns that it is connected: what it says itself comes after.
             self.transport.publish(&Topic::Status(device.clone()), &told, QoS::Zero).await;
