@@ -57,6 +57,7 @@ impl Mosquitto {
             .arg("-c")
             .arg(self.path("conf"))
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .kill_on_drop(true)
             .spawn()
             .expect("Mosquitto starts");

@@ -122,11 +122,12 @@ async fn a_command_by_mqtt_reaches_an_agent_and_its_result_comes_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_agent_sees_is_published() {
     let world = World::start().await;
-    let camera = format!("file://{}", cached("photos/astronaut.png").display());
-    let agent = world.agent("cam-1", &["--camera", &camera]).await;
+    let camera = format!("file://{}?fps=2", cached("photos").display());
+    let model = cached("models/nanodet.json").display().to_string();
+    let agent = world.agent("cam-1", &["--camera", &camera, "--model", &model]).await;
     let mut watcher = Paho::operator(&world).await;
     watcher.subscribe(&detection("cam-1")).await;
-    world.run("cam-1", "start_detection", json!({ "confidence": 0.25, "interval": 1 })).await;
+    world.run("cam-1", "start_detection", json!({ "confidence": 0.25, "interval": 0.2 })).await;
     let seen = watcher.message(&detection("cam-1")).await;
     assert_eq!((&seen["device_id"], &seen["phase"]), (&json!("cam-1"), &json!("started")));
     assert!(seen["object"].is_string(), "{seen}");
