@@ -2,14 +2,13 @@
 
 use cloudcore_protocol::{Alert, DeviceId, NodeName, Timestamp};
 use serde::Serialize;
-use serde_json::json;
 use sqlx::FromRow;
 
 use crate::{
     api::clip,
     db::{self, Db, Write},
     error::Result,
-    live::Bus,
+    live::{Event, News, What},
 };
 
 /// Longest kind, characters: the column's width.
@@ -94,18 +93,14 @@ pub async fn record(
     Ok(done > 0)
 }
 
-/// Tells the watchers.
-pub fn publish(bus: &Bus, device: &DeviceId, node: &NodeName, alert: &Alert) {
-    bus.publish(
-        "alert",
-        Some(device.as_str()),
-        json!({
-            "node_name": node,
-            "device_id": device,
-            "type": alert.kind,
-            "level": if alert.active { "warning" } else { "info" },
-            "message": alert.message,
-            "active": alert.active,
-        }),
-    );
+/// What watchers are told of it.
+#[must_use]
+pub fn news(device: &DeviceId, node: &NodeName, alert: &Alert) -> News {
+    let what = What::Alert {
+        term: &alert.kind,
+        level: if alert.active { "warning" } else { "info" },
+        message: &alert.message,
+        active: alert.active,
+    };
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }

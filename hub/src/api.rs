@@ -8,6 +8,7 @@ use axum::{
 use cloudcore_protocol::Timestamp;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::error::{Code, Error, Result};
@@ -36,19 +37,61 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
-        if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
-            return Err(Refusal {
-                error: Error::invalid("the body must be application/json"),
-                status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-            });
+        Ok(Self(parse(&json(request).await?)?))
+    }
+}
+
+/// A JSON body that may be left out.
+#[derive(Debug)]
+pub struct OptionalBody<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalBody<T> {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
+        let bytes = json(request).await?;
+        Ok(Self(if bytes.is_empty() { T::default() } else { parse(&bytes)? }))
+    }
+}
+
+async fn json(request: Request) -> Result<Vec<u8>, Refusal> {
+    if !request.headers().get(header::CONTENT_TYPE).is_none_or(is_json) {
+        return Err(Refusal {
+            error: Error::invalid("the body must be application/json"),
+            status: Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+        });
+    }
+    read(request.into_body()).await
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    if holds_nul(bytes) {
+        return Err(Error::invalid("the body: text must not hold NUL"));
+    }
+    serde_json::from_slice(bytes)
+        .or_else(|error| {
+            // To JSON `90.0` is as whole a number as `90`, to serde it is not.
+            let Ok(mut value) = serde_json::from_slice(bytes) else { return Err(error) };
+            make_whole(&mut value);
+            serde_json::from_value(value).map_err(|_| error)
+        })
+        .map_err(|e| Error::invalid(format!("the body: {e}")))
+}
+
+fn make_whole(value: &mut Value) {
+    /// Beyond it a number in floating point need not be the one that was meant.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(make_whole),
+        Value::Object(object) => object.values_mut().for_each(make_whole),
+        Value::Number(number) => {
+            if let Some(n) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= EXACT) {
+                #[allow(clippy::cast_possible_truncation, reason = "it is whole and in range")]
+                let whole = n as i64;
+                *number = whole.into();
+            }
         }
-        let bytes = read(request.into_body()).await?;
-        if holds_nul(&bytes) {
-            return Err(Error::invalid("the body: text must not hold NUL").into());
-        }
-        serde_json::from_slice(&bytes)
-            .map(Self)
-            .map_err(|e| Error::invalid(format!("the body: {e}")).into())
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
     }
 }
 
@@ -250,6 +293,15 @@ pub fn span(micros: u64) -> String {
 #[must_use]
 pub fn seconds_since(then: Timestamp) -> u64 {
     Timestamp::now().since(then).as_secs()
+}
+
+/// How a request came; put into every request by `http`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// In the clear.
+    Plain,
+    /// Over TLS that this hub ends.
+    Tls,
 }
 
 /// Where the client reaches this hub, `http://host:port`; put into every request by `http`.

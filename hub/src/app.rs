@@ -5,14 +5,16 @@ use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::D
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
-use tokio::{net::TcpListener, task::JoinSet};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{self, Audit, Auth, Role},
     blobs::{self, Blobs},
+    certificates::{self, Certificates},
     commands::{self, Commands},
-    config::{self, Config},
+    config::{self, Config, HttpsConfig},
     db::Db,
     detections::{self, Detections},
     devices::{self, Devices},
@@ -20,18 +22,22 @@ use crate::{
     health, http, inbox,
     keys::Keys,
     link::{Link, Registry},
-    live::{self, Bus},
+    live::{self, Bus, Watching},
     metrics::{self, Metrics},
     mqtt::{self, Mqtt},
-    pki::Pki,
+    objects::Objects,
+    pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    webhooks::{self, Webhooks},
 };
 
 /// A hub that runs.
 pub struct Hub {
     /// Where the API listens.
     pub http: SocketAddr,
+    /// Where the API listens for TLS, if it does.
+    pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
     /// Where MQTT clients connect, if to this hub.
@@ -47,6 +53,7 @@ pub struct Hub {
     /// Outlives the rest, so that what was read of the last sessions is committed.
     writer_shutdown: CancellationToken,
     writer: JoinSet<()>,
+    reload: Arc<Notify>,
     db: Db,
 }
 
@@ -80,11 +87,8 @@ impl Hub {
             )
             .await?,
         );
-        let listener = TcpListener::bind(config.http).await.map_err(|e| Error {
-            cause: Some(e.into()),
-            ..Error::new(Code::Unavailable, format!("can't listen on {}/tcp", config.http))
-        })?;
-        let http_address = listener.local_addr().map_err(Error::internal)?;
+        let objects = Arc::new(Objects::open(config.object_store.as_ref(), &config.data_dir)?);
+        let (listener, http_address) = bind(config.http).await?;
         let registry = Arc::new(Registry::default());
         let link =
             Link::bind(config.quic, pki.tls(&[ALPN_JOIN, ALPN_LINK])?, Arc::clone(&registry))?;
@@ -92,8 +96,18 @@ impl Hub {
         let advertised =
             config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
 
+        let certificate = match https_source(&config, &advertised) {
+            Some(source) => Some(Arc::new(Https::open(Arc::clone(&pki), source)?)),
+            None => None,
+        };
+        let secure = match config.https.as_ref().zip(certificate.clone()) {
+            Some((https, certificate)) => Some((bind(https.address).await?, certificate)),
+            None => None,
+        };
+        let https_address = secure.as_ref().map(|((_, address), _)| *address);
+
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::open(db.clone(), Arc::clone(&keys), &config.data_dir)?);
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -111,6 +125,14 @@ impl Hub {
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone()));
+        let certificates = Arc::new(Certificates {
+            db: db.clone(),
+            pki: Arc::clone(&pki),
+            https: certificate.clone(),
+            devices: Arc::clone(&devices),
+            registry: Arc::clone(&registry),
+            settings: Arc::clone(&settings),
+        });
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
@@ -122,6 +144,16 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
+        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let webhooks = Arc::new(
+            Webhooks::open(
+                db.clone(),
+                Arc::clone(&keys),
+                Arc::clone(&bus),
+                config.webhook_allow_private,
+            )
+            .await?,
+        );
         let (audit, audit_writer) = Audit::open(&db);
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
@@ -130,6 +162,7 @@ impl Hub {
             Arc::clone(&settings),
             Arc::clone(&answers),
             (config.public_url.clone(), config.public_monitoring),
+            https_address,
         ));
         let mqtt = Mqtt::open(
             mqtt::Parts {
@@ -142,7 +175,7 @@ impl Hub {
                 registry,
                 bus: Arc::clone(&bus),
             },
-            mqtt_choice(&config, &advertised)?,
+            mqtt_choice(&config, certificate.as_deref(), &advertised)?,
             shutdown.clone(),
         )
         .await?;
@@ -159,12 +192,14 @@ impl Hub {
                 health::routes(db.clone()).into(),
                 auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
+                certificates::routes(Arc::clone(&certificates)),
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
                 commands::routes(Arc::clone(&commands)).into(),
                 mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)).into(),
-                live::routes(Arc::clone(&bus), shutdown.clone()).into(),
+                live::routes(Arc::clone(&watching)),
+                webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics).into(),
             ],
         );
@@ -174,6 +209,7 @@ impl Hub {
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
         writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&webhooks).run(shutdown.clone()));
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
             let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
@@ -183,22 +219,34 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
-        tasks.spawn(async move { mqtt.run().await });
+        tasks.spawn(async move { Box::pin(mqtt.run()).await });
+        tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, answers, pki },
+            Kept {
+                devices,
+                detections,
+                commands,
+                blobs,
+                certificates,
+                answers,
+                webhooks,
+                pki,
+                certificate,
+            },
             shutdown.clone(),
         ));
-        tasks.spawn({
-            let shutdown = shutdown.clone();
-            async move {
-                if let Err(error) = http::serve(listener, router, shutdown).await {
-                    tracing::error!(?error, "the API's listener failed");
-                }
-            }
-        });
+        let reload = Arc::new(Notify::new());
+        let server = http::Server::new(router, shutdown.clone());
+        if let Some(((listener, _), certificate)) = secure {
+            let acceptor = TlsAcceptor::from(Arc::new(certificate.tls()?));
+            tasks.spawn(server.clone().listen(listener, Some(acceptor)));
+            tasks.spawn(watch_certificate(certificate, Arc::clone(&reload), shutdown.clone()));
+        }
+        tasks.spawn(server.listen(listener, None));
         Ok(Self {
             http: http_address,
+            https: https_address,
             quic: quic_address,
             mqtt: mqtt_addresses.0,
             mqtts: mqtt_addresses.1,
@@ -208,6 +256,7 @@ impl Hub {
             shutdown,
             writer_shutdown,
             writer,
+            reload,
             db,
         })
     }
@@ -218,6 +267,12 @@ impl Hub {
             Some(_) = self.tasks.join_next() => {}
             Some(_) = self.writer.join_next() => {}
         }
+    }
+
+    /// Reads the certificate's files again, where there are any; what is bad is logged and not
+    /// used.
+    pub fn reload(&self) {
+        self.reload.notify_one();
     }
 
     /// Takes no more work, lets what has begun end, says goodbye to agents and closes the
@@ -312,7 +367,11 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
 }
 
 /// Which MQTT broker, and what its clients know it by.
-fn mqtt_choice<'a>(config: &'a Config, advertised: &str) -> Result<mqtt::Choice<'a>> {
+fn mqtt_choice<'a>(
+    config: &'a Config,
+    certificate: Option<&Https>,
+    advertised: &str,
+) -> Result<mqtt::Choice<'a>> {
     Ok(match &config.mqtt {
         config::Mqtt::External(place) => {
             mqtt::Choice::External { place: place.clone(), data_dir: &config.data_dir }
@@ -320,9 +379,79 @@ fn mqtt_choice<'a>(config: &'a Config, advertised: &str) -> Result<mqtt::Choice<
         config::Mqtt::Own(plain, tls) => {
             let named = config.advertise.is_some() || plain.ip().is_unspecified();
             let host = advertised.rsplit_once(':').map(|(host, _)| host.to_owned());
-            mqtt::Choice::Own { plain: *plain, tls: None, host: host.filter(|_| named) }
+            let tls = match tls.zip(certificate) {
+                Some((address, certificate)) => {
+                    let mut tls = certificate.tls()?;
+                    tls.alpn_protocols = vec![b"mqtt".to_vec()];
+                    Some((address, Arc::new(tls)))
+                }
+                None => None,
+            };
+            mqtt::Choice::Own { plain: *plain, tls, host: host.filter(|_| named) }
         }
     })
+}
+
+async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(address).await.map_err(|e| Error {
+        cause: Some(e.into()),
+        ..Error::new(Code::Unavailable, format!("can't listen on {address}/tcp"))
+    })?;
+    let bound = listener.local_addr().map_err(Error::internal)?;
+    Ok((listener, bound))
+}
+
+/// Where the certificate of the TLS listeners for the API and MQTT comes from, and for an own one
+/// all names by which clients may know this hub. `None` where neither is served by TLS.
+fn https_source(config: &Config, advertised: &str) -> Option<HttpsSource> {
+    let mqtts = matches!(config.mqtt, config::Mqtt::Own(_, Some(_)));
+    let mut names = match &config.https {
+        Some(HttpsConfig { files: Some((certificate, key)), .. }) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Some(HttpsSource::Files { certificate, key });
+        }
+        Some(https) => https.names.clone(),
+        None if mqtts => Vec::new(),
+        None => return None,
+    };
+    names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
+    names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
+    names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
+    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
+    let mut seen = std::collections::HashSet::new();
+    for name in &mut names {
+        // As in URLs, an IPv6 address may be in brackets.
+        *name = name.trim_matches(['[', ']']).to_owned();
+    }
+    names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
+    Some(HttpsSource::Own(names))
+}
+
+/// How often the certificate's files are looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+async fn watch_certificate(
+    certificate: Arc<Https>,
+    reload: Arc<Notify>,
+    shutdown: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(LOOK);
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            _ = tick.tick() => {}
+            () = reload.notified() => {}
+        }
+        let certificate = Arc::clone(&certificate);
+        let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
+        match looked.map_err(Error::internal).flatten() {
+            Ok(true) => tracing::info!("the API's new certificate is served"),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::error!(?error, "the API's new certificate is bad; the old one goes on");
+            }
+        }
+    }
 }
 
 /// What has to be tidied up.
@@ -331,8 +460,11 @@ struct Kept {
     detections: Arc<Detections>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
+    webhooks: Arc<Webhooks>,
     pki: Arc<Pki>,
+    certificate: Option<Arc<Https>>,
 }
 
 async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
@@ -351,19 +483,23 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
             kept.commands.forget(before).await?;
+            kept.certificates.forget(before).await?;
             kept.answers.forget().await?;
+            kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };
         if let Err(error) = done.await {
             tracing::error!(?error, "old data can't be removed");
         }
-        // The hub's certificate lives 90 days; a new one each day costs nothing.
-        if ticks > 0
-            && ticks.is_multiple_of(24)
-            && let Err(error) = kept.pki.renew_server_certificate()
-        {
-            tracing::error!(?error, "the hub's certificate can't be renewed");
+        // The hub's certificates live 90 days; new ones each day cost nothing. Files are somebody
+        // else's to renew.
+        if ticks > 0 && ticks.is_multiple_of(24) {
+            let own = kept.certificate.as_ref().filter(|certificate| certificate.is_own());
+            let renewed = kept.pki.renew_link_certificate();
+            if let Err(error) = renewed.and_then(|()| own.map_or(Ok(()), |own| own.renew())) {
+                tracing::error!(?error, "the hub's certificates can't be renewed");
+            }
         }
         ticks += 1;
     }

@@ -3,7 +3,11 @@
 
 mod broker;
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
 
 use clap::Args;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -23,6 +27,23 @@ pub struct Options {
     /// Where the API listens; port 0 takes a free one [default: 0.0.0.0:5000]
     #[arg(long, env = "CLOUDCORE_HTTP", value_name = "ADDRESS")]
     pub http: Option<SocketAddr>,
+    /// Where the API listens for TLS [default: nowhere]
+    #[arg(long, env = "CLOUDCORE_HTTPS", value_name = "ADDRESS")]
+    pub https: Option<SocketAddr>,
+    /// PEM chain for it, read again when it changes [default: a certificate of the hub's own CA]
+    #[arg(long, env = "CLOUDCORE_HTTPS_CERT", value_name = "FILE")]
+    pub https_cert: Option<PathBuf>,
+    /// PEM key of that chain
+    #[arg(long, env = "CLOUDCORE_HTTPS_KEY", value_name = "FILE")]
+    pub https_key: Option<PathBuf>,
+    /// One more name or address in the own certificate, beside localhost, this machine's and the
+    /// advertised one
+    #[arg(long, env = "CLOUDCORE_HTTPS_NAME", value_name = "NAME", value_delimiter = ',')]
+    pub https_name: Option<Vec<String>>,
+    /// Where pictures and backups are: s3://BUCKET/PREFIX (keys, region and endpoint from AWS_*),
+    /// or file:///FOLDER [default: DATA_DIR/objects]
+    #[arg(long, env = "CLOUDCORE_OBJECT_STORE", value_name = "URL")]
+    pub object_store: Option<Url>,
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
@@ -51,6 +72,9 @@ pub struct Options {
     /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]
     #[arg(long, env = "CLOUDCORE_RATE_LIMIT", value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Let webhooks reach private addresses: those of this machine and its networks
+    #[arg(long, env = "CLOUDCORE_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true")]
+    pub webhook_allow_private: Option<bool>,
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
@@ -62,6 +86,17 @@ pub struct Options {
     pub node_certificate_life: Option<u32>,
 }
 
+/// The API's TLS listener.
+#[derive(Debug, Clone)]
+pub struct HttpsConfig {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// A PEM chain and its key, where the certificate is not of the hub's own CA.
+    pub files: Option<(PathBuf, PathBuf)>,
+    /// More names of the own certificate.
+    pub names: Vec<String>,
+}
+
 /// Settings, checked.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -69,6 +104,10 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The API's listener.
     pub http: SocketAddr,
+    /// The API's TLS listener, where there is one.
+    pub https: Option<HttpsConfig>,
+    /// Where objects are, `s3:` or `file:`, where it is not the data directory.
+    pub object_store: Option<Url>,
     /// The agents' listener.
     pub quic: SocketAddr,
     /// The MQTT broker.
@@ -83,6 +122,8 @@ pub struct Config {
     pub public_monitoring: bool,
     /// Requests a minute for each caller.
     pub rate_limit: u32,
+    /// Whether webhooks may reach private addresses.
+    pub webhook_allow_private: bool,
     /// Most members.
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
@@ -133,6 +174,11 @@ impl Options {
         Self {
             data_dir: self.data_dir.or(under.data_dir),
             http: self.http.or(under.http),
+            https: self.https.or(under.https),
+            https_cert: self.https_cert.or(under.https_cert),
+            https_key: self.https_key.or(under.https_key),
+            https_name: self.https_name.or(under.https_name),
+            object_store: self.object_store.or(under.object_store),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
             mqtts: self.mqtts.or(under.mqtts),
@@ -142,6 +188,7 @@ impl Options {
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
             rate_limit: self.rate_limit.or(under.rate_limit),
+            webhook_allow_private: self.webhook_allow_private.or(under.webhook_allow_private),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
@@ -201,9 +248,18 @@ impl Options {
                 Mqtt::Own(plain, self.mqtts)
             }
         };
+        let https = https(
+            self.https,
+            self.https_cert,
+            self.https_key,
+            self.https_name.unwrap_or_default(),
+        )?;
+        check_object_store(self.object_store.as_ref())?;
         Ok(Config {
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
+            https,
+            object_store: self.object_store,
             quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
             mqtt,
             database: self.database_url.as_ref().map(database).transpose()?,
@@ -211,6 +267,7 @@ impl Options {
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
             rate_limit: self.rate_limit.unwrap_or(100),
+            webhook_allow_private: self.webhook_allow_private.unwrap_or(false),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
@@ -230,4 +287,116 @@ pub fn database(url: &SecretString) -> Result<PgConnectOptions, ConfigError> {
         return Err(bad("must be postgres://USER:PASSWORD@HOST:PORT/DATABASE"));
     }
     url.parse().map_err(|_| bad("is no URL of a PostgreSQL database"))
+}
+
+fn https(
+    address: Option<SocketAddr>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+    names: Vec<String>,
+) -> Result<Option<HttpsConfig>, ConfigError> {
+    let refuse = |setting, why: &str| Err(ConfigError::Value(setting, why.into()));
+    let files = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        (Some(_), None) => return refuse("https-cert", "needs https-key as well"),
+        (None, Some(_)) => return refuse("https-key", "needs https-cert as well"),
+    };
+    if files.is_some() && !names.is_empty() {
+        return refuse("https-name", "is for the hub's own certificate, and https-cert is given");
+    }
+    if let Some(name) = names.iter().find(|name| !is_host_name(name)) {
+        return refuse("https-name", &format!("'{name}' is no host name or address"));
+    }
+    match address {
+        Some(address) => Ok(Some(HttpsConfig { address, files, names })),
+        None if files.is_some() => refuse("https-cert", "needs https, the address to listen on"),
+        None if !names.is_empty() => refuse("https-name", "needs https, the address to listen on"),
+        None => Ok(None),
+    }
+}
+
+/// A name with or without a leading `*.`, or an IP address.
+#[must_use]
+pub fn is_host_name(name: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = name.strip_prefix("*.").unwrap_or(name);
+    name.parse::<IpAddr>().is_ok() || (host.len() <= 253 && host.split('.').all(label))
+}
+
+fn check_object_store(url: Option<&Url>) -> Result<(), ConfigError> {
+    let Some(url) = url else { return Ok(()) };
+    let refuse = |why: &str| Err(ConfigError::Value("object-store", why.into()));
+    match url.scheme() {
+        "s3" if url.host_str().is_none_or(str::is_empty) => refuse("names no bucket: s3://BUCKET"),
+        "s3" | "file" if url.query().is_some() || url.fragment().is_some() => {
+            refuse("takes no '?' and no '#': keys, region and endpoint are AWS_* variables")
+        }
+        "s3" if !url.username().is_empty() || url.password().is_some() || url.port().is_some() => {
+            refuse("is s3://BUCKET/PREFIX: keys, region and endpoint are AWS_* variables")
+        }
+        "s3" => Ok(()),
+        "file" if url.to_file_path().is_err() => refuse("must be file:///FOLDER"),
+        "file" => Ok(()),
+        "gs" | "az" | "azure" | "abfs" | "abfss" | "adl" => {
+            refuse("this build has S3 and local folders, not Google's and Azure's stores")
+        }
+        other => {
+            refuse(&format!("'{other}:' is unknown; it is s3://BUCKET/PREFIX or file:///FOLDER"))
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    fn refused(options: Options) -> String {
+        options.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn half_a_tls_listener_is_refused() {
+        let all = Options {
+            https: Some("127.0.0.1:0".parse().unwrap()),
+            https_cert: Some("c.pem".into()),
+            https_key: Some("k.pem".into()),
+            ..Options::default()
+        };
+        assert!(all.clone().check().unwrap().https.unwrap().files.is_some());
+        let without_key = Options { https_key: None, ..all.clone() };
+        assert_eq!(refused(without_key), "https-cert: needs https-key as well");
+        let without_address = Options { https: None, ..all.clone() };
+        assert_eq!(refused(without_address), "https-cert: needs https, the address to listen on");
+        let named = Options { https_name: Some(vec!["hub".into()]), ..all };
+        assert!(refused(named).starts_with("https-name: is for the hub's own certificate"));
+        let odd = Options {
+            https: Some("127.0.0.1:0".parse().unwrap()),
+            https_name: Some(vec!["a..b".into()]),
+            ..Options::default()
+        };
+        assert_eq!(refused(odd), "https-name: 'a..b' is no host name or address");
+    }
+
+    #[test]
+    fn an_object_store_is_s3_or_a_folder() {
+        let check = |url: &str| {
+            let options =
+                Options { object_store: Some(url.parse().unwrap()), ..Options::default() };
+            options.check().map(|_| ()).map_err(|e| e.to_string())
+        };
+        for good in ["s3://bucket", "s3://bucket/some/prefix", "file:///srv/objects"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        assert!(check("gs://bucket").unwrap_err().contains("not Google's and Azure's"));
+        for bad in ["az://c", "s3:///prefix", "s3://key:secret@bucket", "s3://b?x=1", "ftp://a/b"] {
+            assert!(check(bad).unwrap_err().starts_with("object-store: "), "{bad}");
+        }
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics, mqtt > commands > alerts, detections > devices >
-//! link > live > blobs, tokens > auth, pki > api, settings > keys, db > error, config`
+//! `main > app > http, inbox, health, metrics, mqtt > commands > alerts, certificates, detections >
+//! devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects >
+//! error, config`
 
 pub mod app;
 pub mod config;
@@ -13,6 +14,7 @@ mod alerts;
 mod api;
 mod auth;
 mod blobs;
+mod certificates;
 mod commands;
 mod db;
 mod detections;
@@ -25,8 +27,10 @@ mod link;
 mod live;
 mod metrics;
 mod mqtt;
+mod objects;
 mod pki;
 mod settings;
 mod tokens;
+mod webhooks;
 
 pub use auth::Role;

@@ -162,6 +162,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
 
     let mut terminate = signal(SignalKind::terminate()).context("signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("signals")?;
+    let mut hangup = signal(SignalKind::hangup()).context("signals")?;
     let mut hub = Hub::start(config).await?;
     if let Some(password) = &hub.admin_password {
         eprintln!(
@@ -173,6 +174,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     let ready = serde_json::json!({
         "event": "ready",
         "http": hub.http.to_string(),
+        "https": hub.https.map(|address| address.to_string()),
         "quic": hub.quic.to_string(),
         "mqtt": hub.mqtt.map(|address| address.to_string()),
         "mqtts": hub.mqtts.map(|address| address.to_string()),
@@ -180,12 +182,15 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     println!("{ready}");
     std::io::stdout().flush().context("standard output")?;
 
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        () = hub.failed() => {
-            hub.stop().await;
-            anyhow::bail!("a part of the hub failed; the log says which");
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => hub.reload(),
+            () = hub.failed() => {
+                hub.stop().await;
+                anyhow::bail!("a part of the hub failed; the log says which");
+            }
         }
     }
     tracing::info!("stopping");

@@ -4,8 +4,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
     Alert, BlobHeader, BlobReply, CancelCommand, Command, CommandFinished, CommandStarted,
-    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, RenewReply, RenewRequest,
-    Timestamp, Unsupported, Welcome,
+    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, RenewNow, RenewReply,
+    RenewRequest, Timestamp, Unsupported, Welcome,
 };
 
 /// An enum on the wire as `[kind, body]`, with a variant for the kinds of a newer peer.
@@ -76,6 +76,8 @@ open_enum!(
         9 => Unsupported,
         /// Either, last on a link.
         10 => Goodbye,
+        /// Hub: ask for a new certificate now.
+        12 => RenewNow,
         /// Agent, on a join connection.
         20 => JoinRequest,
         /// Hub, in answer to it.

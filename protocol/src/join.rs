@@ -134,3 +134,7 @@ pub enum RenewReply {
     #[n(1)]
     Refused(#[n(0)] String),
 }
+
+/// Hub to agent on a live link: ask for a new certificate now, and not only when it is due.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct RenewNow {}

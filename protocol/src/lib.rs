@@ -45,8 +45,8 @@ pub use heartbeat::{Alert, CameraState, Heartbeat};
 pub use hello::{Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate};
 pub use ids::{CommandId, DeviceId, IdError, NodeName};
 pub use join::{
-    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewReply, RenewRequest,
-    Secret,
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,
+    RenewRequest, Secret,
 };
 pub use time::Timestamp;
 pub use token::{JoinToken, TokenError};

@@ -12,7 +12,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, ClientBuilder, Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
@@ -21,10 +21,37 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::{
+    postgres::{self, Database},
+    volume::Volume,
+};
+
 /// Longest wait for anything; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const PASSWORD: &str = "correct horse";
+
+/// Where a hub keeps its state.
+pub enum Store {
+    /// In its data directory.
+    Sqlite,
+    /// In this database; dropped after the hub.
+    Postgres(Database),
+    /// In its data directory, which is this small disk.
+    Volume(Volume),
+}
+
+impl Store {
+    /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
+    /// PostgreSQL.
+    fn of_this_run() -> Self {
+        match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
+            Err(_) | Ok("sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres(postgres::shared().database()),
+            Ok(other) => panic!("CLOUDCORE_TEST_DB is '{other}'; known are sqlite and postgres"),
+        }
+    }
+}
 
 /// A program of this build.
 pub fn program(name: &str) -> PathBuf {
@@ -42,6 +69,13 @@ pub fn cached(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache").join(name);
     assert!(path.exists(), "{} is missing: run `deploy/setup.sh test`", path.display());
     path.canonicalize().expect("it exists")
+}
+
+/// An HTTP client that goes straight to where it is told.
+pub fn client() -> ClientBuilder {
+    // The provider is the whole process's: whichever test comes first installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy()
 }
 
 /// Asks until the answer is `Some`.
@@ -112,6 +146,8 @@ pub struct World {
     pub dir: TempDir,
     hub: Option<Process>,
     http: String,
+    /// Where TLS is spoken, once a hub was started with it.
+    pub https: Option<String>,
     pub quic: String,
     /// Where the hub's own MQTT broker listens.
     pub mqtt: String,
@@ -119,8 +155,9 @@ pub struct World {
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
-    /// More of its environment.
-    environment: Vec<(String, String)>,
+    pub store: Store,
+    /// More of the hub's environment.
+    env: Vec<(String, String)>,
 }
 
 impl World {
@@ -130,25 +167,34 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
-        Self::start_in(more, &[]).await
+        Self::build(Store::of_this_run(), more, &[]).await
     }
 
-    /// The same in another environment.
-    pub async fn start_in(more: &[&str], environment: &[(&str, &str)]) -> Self {
-        // The first test of this process sets the provider; the others find it set.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+    /// With more arguments and environment for the hub.
+    pub async fn start_in(more: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::build(Store::of_this_run(), more, env).await
+    }
+
+    /// With its state where the story wants it.
+    pub async fn start_on(store: Store, more: &[&str]) -> Self {
+        Self::build(store, more, &[]).await
+    }
+
+    async fn build(store: Store, more: &[&str], env: &[(&str, &str)]) -> Self {
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {
             dir,
             hub: None,
             http: "127.0.0.1:0".into(),
+            https: None,
             quic: "127.0.0.1:0".into(),
             mqtt: "127.0.0.1:0".into(),
-            client: Client::builder().no_proxy().build().expect("an HTTP client"),
+            client: client().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
-            environment: environment.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect(),
+            store,
+            env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
         let login = json!({ "username": "admin", "password": PASSWORD });
@@ -158,21 +204,57 @@ impl World {
         world
     }
 
+    /// The hub's program, told where its state is.
+    pub fn hub_command(&self) -> Command {
+        let hub = program("cloudcore-hub");
+        match &self.store {
+            Store::Sqlite => Command::new(hub),
+            Store::Postgres(database) => {
+                let mut command = Command::new(hub);
+                command.env("CLOUDCORE_DATABASE_URL", database.url());
+                command
+            }
+            Store::Volume(volume) => volume.command(&hub),
+        }
+    }
+
+    /// The hub's own line about what it serves.
+    pub fn ready(&self) -> &Value {
+        &self.hub.as_ref().expect("a hub").ready
+    }
+
+    /// The hub's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        match &self.store {
+            Store::Volume(volume) => volume.mounted_at().to_owned(),
+            _ => self.dir.path().join("hub"),
+        }
+    }
+
+    /// The small disk that it was started on.
+    pub fn volume(&self) -> &Volume {
+        match &self.store {
+            Store::Volume(volume) => volume,
+            _ => panic!("the hub is on no disk of its own"),
+        }
+    }
+
     /// Starts the hub, on the ports of its last run where it had one.
     pub async fn start_hub(&mut self) {
-        let mut command = Command::new(program("cloudcore-hub"));
+        let mut command = self.hub_command();
         command
             .arg("serve")
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", &self.mqtt])
             // A story asks more often than a person; those of the limit set it.
             .env("CLOUDCORE_RATE_LIMIT", "0")
             .args(&self.more)
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .env("CLOUDCORE_ADMIN_PASSWORD", PASSWORD);
         let hub = Process::start(command, &self.dir.path().join("hub.log")).await;
         self.http = hub.ready["http"].as_str().expect("an address").to_owned();
+        self.https = hub.ready["https"].as_str().map(str::to_owned);
         self.quic = hub.ready["quic"].as_str().expect("an address").to_owned();
         if let Some(address) = hub.ready["mqtt"].as_str() {
             self.mqtt = address.to_owned();
@@ -188,13 +270,33 @@ impl World {
         self.hub.take().expect("a hub").stop().await
     }
 
+    /// What makes the hub read its certificate's files again.
+    pub fn hang_up_hub(&self) {
+        self.hub.as_ref().expect("a hub").signal(Signal::SIGHUP);
+    }
+
+    /// All that the hub logged.
+    pub fn hub_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("hub.log")).expect("a log")
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
+    }
+
+    /// Where the API listens without TLS.
+    pub fn http(&self) -> &str {
+        &self.http
     }
 
     /// The operator's session.
     pub fn token(&self) -> &str {
         &self.token
+    }
+
+    /// Calls with this session from now on.
+    pub fn use_token(&mut self, token: &str) {
+        token.clone_into(&mut self.token);
     }
 
     pub const fn client(&self) -> &Client {
@@ -233,10 +335,11 @@ impl World {
 
     /// Makes a user and takes over its session.
     pub async fn become_user(&mut self, username: &str, role: &str) {
-        let mut child = Command::new(program("cloudcore-hub"))
+        let mut child = self
+            .hub_command()
             .args(["admin", "create-user", "--username", username, "--role", role])
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .stdin(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -407,6 +510,16 @@ impl Watch {
     /// The next event with this name.
     pub async fn next(&mut self, event: &str) -> Value {
         loop {
+            let data = self.any().await;
+            if data["event"] == event {
+                return data;
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn any(&mut self) -> Value {
+        loop {
             let record = self.record().await;
             let Some(data) = record.lines().find_map(|line| line.strip_prefix("data: ")) else {
                 continue;
@@ -414,10 +527,7 @@ impl Watch {
             if let Some(id) = record.lines().find_map(|line| line.strip_prefix("id: ")) {
                 self.last_id = Some(id.to_owned());
             }
-            let data: Value = serde_json::from_str(data).expect("JSON");
-            if data["event"] == event {
-                return data;
-            }
+            return serde_json::from_str(data).expect("JSON");
         }
     }
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use cloudcore_protocol::{Frame, RenewReply, RenewRequest};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::timeout,
+};
 
 use super::Link;
 use crate::identity::{Identity, IdentityError, NodeKey};
@@ -14,34 +17,40 @@ const LEAST: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(30);
 
 impl Link {
-    /// Renews while the session lives. Never ends by itself.
+    /// Renews while the session lives, when it is due and whenever the hub says `now`. Never ends
+    /// by itself.
     pub(super) async fn renewing(
         &self,
         frames: &mpsc::Sender<Frame>,
         replies: &mut mpsc::Receiver<RenewReply>,
+        now: &Notify,
     ) -> super::LinkError {
+        let mut told = false;
         loop {
-            let wait = match self.renew_if_due(frames, replies).await {
+            let wait = match self.renew_if_due(told, frames, replies).await {
                 Ok(wait) => wait.clamp(LEAST, CHECK),
                 Err(error) => {
                     tracing::warn!(%error, "the certificate was not renewed, trying again later");
                     CHECK
                 }
             };
-            tokio::time::sleep(wait).await;
+            // However often a hub says so.
+            tokio::time::sleep(LEAST).await;
+            told = timeout(wait.saturating_sub(LEAST), now.notified()).await.is_ok();
         }
     }
 
     /// How long until the next look.
     async fn renew_if_due(
         &self,
+        told: bool,
         frames: &mpsc::Sender<Frame>,
         replies: &mut mpsc::Receiver<RenewReply>,
     ) -> Result<Duration, RenewError> {
         let data_dir = self.settings.data_dir().to_owned();
         let identity = blocking(move || Identity::load(&data_dir)).await?;
         let left = identity.validity().renew_in();
-        if !left.is_zero() {
+        if !left.is_zero() && !told {
             return Ok(left);
         }
         let node = self.settings.get().node_name.clone();

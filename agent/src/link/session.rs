@@ -13,7 +13,7 @@ use cloudcore_protocol::{
 use futures_util::{SinkExt, StreamExt as _};
 use quinn::{RecvStream, SendStream};
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::timeout,
 };
 use tokio_util::{
@@ -31,7 +31,7 @@ const WINDOW: usize = 512;
 /// Events of a lane that are sent before the next lane has its turn.
 const TURN: usize = 64;
 /// What this agent can do beyond the protocol's version.
-const CAPABILITIES: [&str; 2] = ["blobs", "renew"];
+const CAPABILITIES: [&str; 3] = ["blobs", "renew", "renew-now"];
 /// Frames that are no events and wait to be sent.
 const CONTROL: usize = 64;
 
@@ -127,6 +127,7 @@ impl Link {
         let (sent_in, sent) = watch::channel(acked);
         let (frames_in, mut frames) = mpsc::channel(CONTROL);
         let (renewed_in, mut renewed) = mpsc::channel(1);
+        let renew_now = Notify::new();
         let mut acks_to_keep = acks_in.subscribe();
         let error = tokio::select! {
             () = cancel.cancelled() => {
@@ -134,9 +135,9 @@ impl Link {
                 return Ok(End::Stopped);
             }
             error = self.writing(&mut writer, &mut acks, &sent_in, &mut frames) => error,
-            error = self.reading(&mut reader, &acks_in, &sent, &frames_in, &renewed_in) => error,
+            error = self.reading(&mut reader, &acks_in, &sent, &frames_in, &renewed_in, &renew_now) => error,
             error = self.keeping(&mut acks_to_keep, acked) => error,
-            error = self.renewing(&frames_in, &mut renewed) => error,
+            error = self.renewing(&frames_in, &mut renewed, &renew_now) => error,
         };
         if let LinkError::Protocol(_) = error {
             say(writer, GoodbyeReason::Protocol, &error.to_string()).await;
@@ -240,6 +241,7 @@ impl Link {
         sent: &watch::Receiver<PerLane>,
         frames: &mpsc::Sender<Frame>,
         renewed: &mpsc::Sender<RenewReply>,
+        renew_now: &Notify,
     ) -> LinkError {
         loop {
             let frame = match reader.next().await {
@@ -267,6 +269,10 @@ impl Link {
                 Frame::RenewReply(reply) => {
                     // One was asked for at a time: a second has nobody who waits for it.
                     renewed.try_send(reply).ok();
+                    continue;
+                }
+                Frame::RenewNow(_) => {
+                    renew_now.notify_one();
                     continue;
                 }
                 Frame::Goodbye(goodbye) => {

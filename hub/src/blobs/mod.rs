@@ -3,11 +3,10 @@
 
 mod routes;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{BlobHash, BlobHeader, DeviceId, Timestamp};
-use object_store::{ObjectStore, ObjectStoreExt as _, PutPayload, local::LocalFileSystem};
 use ring::hmac;
 
 pub use routes::routes;
@@ -16,6 +15,7 @@ use crate::{
     db::{self, Db},
     error::{Error, Result},
     keys::{self, Keys},
+    objects::Objects,
 };
 
 /// Largest blob, bytes.
@@ -27,7 +27,7 @@ const LINK_LIFE: Duration = Duration::from_secs(3600);
 pub struct Blobs {
     db: Db,
     keys: Arc<Keys>,
-    store: Arc<dyn ObjectStore>,
+    objects: Arc<Objects>,
 }
 
 /// A blob's content.
@@ -39,21 +39,15 @@ pub struct Blob {
     pub bytes: Bytes,
 }
 
-fn location(device_id: &str, hash: &str) -> object_store::path::Path {
-    object_store::path::Path::from_iter(["blobs", device_id, hash])
+fn key(device_id: &str, hash: &str) -> String {
+    format!("blobs/{device_id}/{hash}")
 }
 
 impl Blobs {
-    /// Over a folder in the data directory.
-    ///
-    /// # Errors
-    /// API-007 when it can't be made.
-    pub fn open(db: Db, keys: Arc<Keys>, data_dir: &Path) -> Result<Self> {
-        let root = data_dir.join("objects");
-        std::fs::create_dir_all(&root).map_err(Error::internal)?;
-        let store =
-            LocalFileSystem::new_with_prefix(root).map_err(Error::internal)?.with_fsync(true);
-        Ok(Self { db, keys, store: Arc::new(store) })
+    /// Over this database and object store.
+    #[must_use]
+    pub fn new(db: Db, keys: Arc<Keys>, objects: Arc<Objects>) -> Self {
+        Self { db, keys, objects }
     }
 
     /// Stores what a device sent; durable when this returns. Repeating it changes nothing.
@@ -70,10 +64,7 @@ impl Blobs {
             _ => "application/octet-stream",
         };
         let hash = header.hash.to_string();
-        self.store
-            .put(&location(device.as_str(), &hash), PutPayload::from_bytes(bytes))
-            .await
-            .map_err(Error::internal)?;
+        self.objects.put(&key(device.as_str(), &hash), bytes).await?;
         let mut tx = self.db.write().await?;
         db::sql(
             "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
@@ -104,12 +95,7 @@ impl Blobs {
                 .optional_value(&self.db)
                 .await?
                 .ok_or_else(missing)?;
-        let found = self.store.get(&location(device.as_str(), hash)).await;
-        let bytes = match found {
-            Ok(found) => found.bytes().await.map_err(Error::internal)?,
-            Err(object_store::Error::NotFound { .. }) => return Err(missing()),
-            Err(e) => return Err(Error::internal(e)),
-        };
+        let bytes = self.objects.get(&key(device.as_str(), hash)).await?.ok_or_else(missing)?;
         Ok(Blob { content_type, bytes })
     }
 
@@ -154,10 +140,7 @@ impl Blobs {
                 .await?;
         for (device, hash) in &old {
             // The bytes first: a row without bytes is an honest 404, bytes without a row are lost.
-            match self.store.delete(&location(device, hash)).await {
-                Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-                Err(e) => return Err(Error::internal(e)),
-            }
+            self.objects.delete(&key(device, hash)).await?;
             let mut tx = self.db.write().await?;
             db::sql("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device)

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use cloudcore_protocol::{Command, CommandId, DeviceId, Frame, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{Commands, MAX_OPEN, millis, store, stored_parameters};
-use crate::error::{Error, Result};
+use crate::{
+    error::{Error, Result},
+    live::{self, What},
+};
 
 impl Commands {
     /// Accepts a command for all members, or for those of a type, and hands it to those that have
@@ -33,20 +36,21 @@ impl Commands {
             nodes.push(node);
         }
         store::insert_all(&mut tx, &to, name, &parameters, timeout, sent_at).await?;
+        let sent: Vec<_> = to
+            .iter()
+            .zip(&nodes)
+            .map(|((id, device_id), node)| {
+                let what = What::CommandSent { id: id.as_str(), command: name };
+                let (device_id, node_name) = (Some(device_id.as_str()), Some(node.as_str()));
+                live::Event { device_id, node_name, what }.news()
+            })
+            .collect();
+        self.bus.keep(&mut tx, &sent).await?;
         tx.commit().await?;
         self.accepted.notify_one();
+        sent.into_iter().for_each(|news| self.bus.publish(news));
         let mut delivered = Vec::new();
-        for ((id, device_id), node) in to.iter().zip(&nodes) {
-            self.bus.publish(
-                "command_sent",
-                Some(device_id.as_str()),
-                json!({
-                    "node_name": node,
-                    "device_id": device_id,
-                    "command_id": id,
-                    "command": name,
-                }),
-            );
+        for (id, device_id) in &to {
             let frame = Frame::Command(Command {
                 id: id.clone(),
                 name: name.to_owned(),

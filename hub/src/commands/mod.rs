@@ -29,7 +29,7 @@ use crate::{
     devices::Devices,
     error::{Code, Error, Result},
     link::{Registry, Session},
-    live::Bus,
+    live::{self, Bus, News, What},
     settings::Settings,
 };
 
@@ -83,6 +83,7 @@ pub struct Accepted {
 pub struct Change {
     id: CommandId,
     device_id: String,
+    node_name: Option<String>,
     name: String,
     state: State,
     result: Option<Value>,
@@ -128,18 +129,16 @@ impl Commands {
             ));
         }
         store::insert(&mut tx, &id, new, &parameters, sent_at, deadline).await?;
+        let sent = live::Event {
+            device_id: Some(new.device_id.as_str()),
+            node_name: Some(&device.node_name),
+            what: What::CommandSent { id: id.as_str(), command: &new.name },
+        };
+        let sent = sent.news();
+        self.bus.keep(&mut tx, [&sent]).await?;
         tx.commit().await?;
         self.accepted.notify_one();
-        self.bus.publish(
-            "command_sent",
-            Some(new.device_id.as_str()),
-            json!({
-                "node_name": device.node_name,
-                "device_id": new.device_id,
-                "command_id": id,
-                "command": new.name,
-            }),
-        );
+        self.bus.publish(sent);
         let frame = Frame::Command(Command {
             id: id.clone(),
             name: new.name.clone(),
@@ -151,8 +150,7 @@ impl Commands {
         } else if !new.queue {
             let mut tx = self.db.write().await?;
             let change = apply(&mut tx, &id, None, Event::Cancel, &Ending::default()).await?;
-            tx.commit().await?;
-            self.publish(change.into_iter().collect());
+            self.commit(tx, change.as_slice()).await?;
             return Err(Error::new(
                 Code::Unreachable,
                 format!("device '{}' is away", new.device_id),
@@ -241,8 +239,7 @@ impl Commands {
             changes.extend(apply(&mut tx, &id, None, Event::TimeOut, &Ending::default()).await?);
         }
         let next = store::next_deadline(&mut tx, now, VERDICT).await?;
-        tx.commit().await?;
-        self.publish(changes);
+        self.commit(tx, &changes).await?;
         // A clock that jumps must not make this sleep for long.
         let longest = Duration::from_secs(30);
         Ok(next.map_or(longest, |at| at.since(now)).clamp(Duration::from_millis(10), longest))
@@ -258,28 +255,35 @@ impl Commands {
         tx.commit().await
     }
 
-    /// Tells the watchers of what was committed.
-    pub fn publish(&self, changes: Vec<Change>) {
-        for change in changes {
-            if !change.state.is_final() {
-                continue;
+    /// Commits changes and tells the watchers.
+    async fn commit(&self, mut tx: Write, changes: &[Change]) -> Result<()> {
+        let news = self.news(changes);
+        self.bus.keep(&mut tx, &news).await?;
+        tx.commit().await?;
+        news.into_iter().for_each(|news| self.bus.publish(news));
+        Ok(())
+    }
+
+    /// What watchers are told of changes: the ends among them.
+    #[must_use]
+    pub fn news(&self, changes: &[Change]) -> Vec<News> {
+        let ends = changes.iter().filter(|change| change.state.is_final());
+        ends.map(|change| {
+            let mut result = change.result.clone().unwrap_or_default();
+            self.add_link(&change.device_id, &mut result, "");
+            live::Event {
+                device_id: Some(&change.device_id),
+                node_name: change.node_name.as_deref(),
+                what: What::CommandResult {
+                    id: change.id.as_str(),
+                    command: &change.name,
+                    status: change.state.as_str(),
+                    result: &result,
+                },
             }
-            let mut result = change.result;
-            if let Some(result) = &mut result {
-                self.add_link(&change.device_id, result, "");
-            }
-            self.bus.publish(
-                "command_result",
-                Some(&change.device_id),
-                json!({
-                    "device_id": change.device_id,
-                    "command_id": change.id,
-                    "command": change.name,
-                    "status": change.state.as_str(),
-                    "result": result,
-                }),
-            );
-        }
+            .news()
+        })
+        .collect()
     }
 
     /// Turns the picture that a result names into a link that a browser opens.
@@ -394,6 +398,7 @@ pub async fn apply(
     Ok(Some(Change {
         id: id.clone(),
         device_id: row.device_id,
+        node_name: row.node_name,
         name: row.name,
         state: after,
         result,

@@ -19,6 +19,8 @@ pub struct Row {
     pub id: CommandId,
     /// Its device.
     pub device_id: String,
+    /// The device's node, as long as there is such a device.
+    pub node_name: Option<String>,
     /// Its name.
     pub name: String,
     /// JSON.
@@ -41,6 +43,7 @@ pub struct Row {
 struct Stored {
     command_id: String,
     device_id: String,
+    node_name: Option<String>,
     command_type: String,
     parameters: String,
     status: String,
@@ -58,6 +61,7 @@ impl Stored {
         Ok(Row {
             id: self.command_id.try_into().map_err(Error::internal)?,
             device_id: self.device_id,
+            node_name: self.node_name,
             name: self.command_type,
             parameters: self.parameters,
             state: state.ok_or_else(|| {
@@ -152,12 +156,15 @@ pub(super) async fn set_sent(tx: &mut Write, ids: &[CommandId]) -> Result<()> {
 }
 
 pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<Row>> {
-    db::sql("SELECT * FROM commands WHERE command_id = $1")
-        .bind(id.as_str())
-        .optional::<Stored>(db)
-        .await?
-        .map(Stored::parse)
-        .transpose()
+    db::sql(
+        "SELECT c.*, d.node_name FROM commands c \
+         LEFT JOIN devices d ON d.device_id = c.device_id WHERE c.command_id = $1",
+    )
+    .bind(id.as_str())
+    .optional::<Stored>(db)
+    .await?
+    .map(Stored::parse)
+    .transpose()
 }
 
 pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64> {
@@ -174,7 +181,7 @@ pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64>
 /// before it.
 pub(super) async fn open_of(db: &Db, device: &DeviceId) -> Result<Vec<Row>> {
     db::sql(
-        "SELECT c.* FROM commands c JOIN devices d ON d.device_id = c.device_id \
+        "SELECT c.*, d.node_name FROM commands c JOIN devices d ON d.device_id = c.device_id \
          WHERE c.device_id = $1 AND c.status IN ('queued', 'sent', 'running') \
          AND c.sent_at >= d.created_at ORDER BY c.id",
     )

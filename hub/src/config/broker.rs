@@ -82,6 +82,7 @@ fn percent_decoded(text: &str) -> Option<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that is surprised has failed")]
 mod tests {
     use super::*;
 

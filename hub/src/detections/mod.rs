@@ -12,7 +12,7 @@ use crate::{
     api,
     db::{self, Db, Write},
     error::Result,
-    live::Bus,
+    live::{Event, News, What},
 };
 
 /// A detection to store.
@@ -176,25 +176,13 @@ fn score(confidence: f32) -> f32 {
     if confidence.is_finite() { confidence.clamp(0.0, 1.0) } else { 0.0 }
 }
 
-/// Tells the watchers what a camera saw.
-pub fn publish(bus: &Bus, device: &DeviceId, node: &NodeName, detection: &Detection) {
-    bus.publish(
-        "detection",
-        Some(device.as_str()),
-        json!({
-            "node_name": node,
-            "device_id": device,
-            "object": detection.object,
-            // Text, as the contract's stream has it; the number stands beside it.
-            "confidence": format!("{:.2}", score(detection.confidence)),
-            "score": score(detection.confidence),
-            "phase": phase(detection.phase),
-            "track_id": detection.track_id,
-            "bounding_box": detection.bounding_box,
-            "frame_width": detection.frame_width,
-            "frame_height": detection.frame_height,
-            "model": detection.model,
-            "captured_at": detection.captured_at,
-        }),
-    );
+/// What watchers are told of it.
+#[must_use]
+pub fn news(device: &DeviceId, node: &NodeName, detection: &Detection) -> News {
+    let what = What::Detection {
+        detection,
+        phase: phase(detection.phase),
+        confidence: score(detection.confidence),
+    };
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }

@@ -157,7 +157,7 @@ impl Devices {
         Ok(Ok(JoinAccepted {
             certificate: certificate.der.into(),
             device_id,
-            not_after: certificate.not_after,
+            not_after: certificate.facts.not_after,
         }))
     }
 
@@ -182,6 +182,8 @@ impl Devices {
         }
         store::insert_certificate(&mut tx, &session.device_id, node, &certificate).await?;
         tx.commit().await?;
+        // Nobody may be waiting for it.
+        let _ = self.renewals.send((session.device_id.clone(), certificate.facts.fingerprint));
         Ok(certificate.der)
     }
 }

@@ -15,7 +15,7 @@ use std::{
 
 use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
@@ -26,14 +26,19 @@ use crate::{
     db::{self, Db},
     error::{Error, Result},
     link::Registry,
-    live::Bus,
-    pki::Pki,
+    live::{Bus, Event, News, What},
+    pki::{Fingerprint, Pki},
     settings::Settings,
     tokens::Tokens,
 };
 
 /// How long a device whose session was lost is still `Ready`.
 pub const GRACE: Duration = Duration::from_secs(15);
+
+/// Renewals that a waiter may be behind.
+const RENEWALS: usize = 64;
+/// Removals that wait for whoever wants to know.
+const REMOVALS: usize = 1024;
 
 /// The devices.
 pub struct Devices {
@@ -44,6 +49,9 @@ pub struct Devices {
     bus: Arc<Bus>,
     settings: Arc<Settings>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
+    /// Who has a new certificate, and which.
+    renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
+    removals: broadcast::Sender<DeviceId>,
 }
 
 /// A device that is `Ready`.
@@ -74,7 +82,10 @@ impl Devices {
         bus: Arc<Bus>,
         settings: Arc<Settings>,
     ) -> Self {
-        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default() }
+        let (renewals, _) = broadcast::channel(RENEWALS);
+        let (removals, _) = broadcast::channel(REMOVALS);
+        let presence = Mutex::default();
+        Self { db, tokens, pki, registry, bus, settings, presence, renewals, removals }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -133,14 +144,12 @@ impl Devices {
         // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
-        store::greet(&self.db, device, agent_version, about).await?;
-        if known.is_none() {
-            self.bus.publish(
-                "node_joined",
-                Some(device.as_str()),
-                json!({ "node_name": node, "device_id": device, "status": "Ready" }),
-            );
-        }
+        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let mut tx = self.db.write().await?;
+        store::greet(&mut tx, device, agent_version, about).await?;
+        self.bus.keep(&mut tx, &joined).await?;
+        tx.commit().await?;
+        joined.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
 
@@ -156,6 +165,24 @@ impl Devices {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.presence().len()
+    }
+
+    /// Who renews its certificate from now on, and the new one's fingerprint.
+    pub fn renewals(&self) -> broadcast::Receiver<(DeviceId, Fingerprint)> {
+        self.renewals.subscribe()
+    }
+
+    /// Which devices are removed from now on.
+    pub fn removals(&self) -> broadcast::Receiver<DeviceId> {
+        self.removals.subscribe()
+    }
+
+    /// The device of a node.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn of_node(&self, node: &NodeName) -> Result<Option<DeviceId>> {
+        store::by_node(&self.db, node).await
     }
 
     /// Whether the device has a session now.
@@ -186,23 +213,16 @@ impl Devices {
                 presence.extract_if(|_, p| over(p)).collect()
             };
             for (device, presence) in gone {
-                match self.leave(&device).await {
+                let what = What::Left { reason: "connection lost" };
+                let left = news(&device, &presence.node_name, what);
+                match self.leave(&device, &left).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
                     }
                 }
-                self.bus.publish(
-                    "node_left",
-                    Some(device.as_str()),
-                    json!({
-                        "node_name": presence.node_name,
-                        "device_id": device,
-                        "status": "NotReady",
-                        "reason": "connection lost",
-                    }),
-                );
+                self.bus.publish(left);
             }
         }
     }
@@ -210,34 +230,15 @@ impl Devices {
     /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
     /// at inside the write transaction: those come one after another, so that the last one knows
     /// what is true.
-    async fn leave(&self, device: &DeviceId) -> Result<bool> {
+    async fn leave(&self, device: &DeviceId, left: &News) -> Result<bool> {
         let mut tx = self.db.write().await?;
         if self.presence().contains_key(device) {
             return Ok(false);
         }
         store::set_not_ready(&mut tx, device).await?;
+        self.bus.keep(&mut tx, [left]).await?;
         tx.commit().await?;
         Ok(true)
-    }
-
-    /// Tells the watchers how a device is.
-    pub fn publish_heartbeat(&self, device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) {
-        self.publish_vitals(device, node, &routes::vitals(heartbeat));
-    }
-
-    /// Tells the watchers how a device is: `vitals` are what its details show.
-    pub fn publish_vitals(&self, device: &DeviceId, node: &NodeName, vitals: &Value) {
-        // The stream's documented keys first, then all that the details have too.
-        let mut fields = json!({
-            "node_name": node,
-            "device_id": device,
-            "cpu": vitals["cpu_usage"],
-            "memory": vitals["memory_used_bytes"].as_u64().map(crate::api::size),
-        });
-        if let (Value::Object(fields), Value::Object(vitals)) = (&mut fields, vitals) {
-            fields.extend(vitals.clone());
-        }
-        self.bus.publish("heartbeat", Some(device.as_str()), fields);
     }
 
     /// A device by id.
@@ -275,6 +276,9 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
         store::delete(&mut tx, id).await?;
+        let node = self.presence().get(id).map(|presence| presence.node_name.clone());
+        let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
+        self.bus.keep(&mut tx, &left).await?;
         tx.commit().await?;
         let mut done = Vec::new();
         if !certificates.is_empty() {
@@ -289,18 +293,10 @@ impl Devices {
             done.push("Token revoked".to_owned());
         }
         done.push("Device removed".to_owned());
-        if self.presence().remove(id).is_some() {
-            self.bus.publish(
-                "node_left",
-                Some(id.as_str()),
-                json!({
-                    "node_name": device.node_name,
-                    "device_id": id,
-                    "status": "NotReady",
-                    "reason": "removed",
-                }),
-            );
-        }
+        self.presence().remove(id);
+        // Nobody may be listening.
+        let _ = self.removals.send(id.clone());
+        left.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
 
@@ -339,6 +335,25 @@ impl Devices {
     pub async fn forget_heartbeats(&self, before: Timestamp) -> Result<u64> {
         store::forget_heartbeats(&self.db, before).await
     }
+}
+
+/// What watchers are told of a device's health.
+#[must_use]
+pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) -> News {
+    vitals_news(device, node, &routes::vitals(heartbeat))
+}
+
+/// The same of a device without an agent; `vitals` are what its details show.
+#[must_use]
+pub fn vitals_news(device: &DeviceId, node: &NodeName, vitals: &Value) -> News {
+    let memory = vitals["memory_used_bytes"].as_u64().map(crate::api::size);
+    let what =
+        What::Heartbeat { cpu: vitals["cpu_usage"].as_str(), memory: memory.as_deref(), vitals };
+    news(device, node, what)
+}
+
+fn news(device: &DeviceId, node: &NodeName, what: What<'_>) -> News {
+    Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }
 
 /// A JSON text of ours; null where it is none.

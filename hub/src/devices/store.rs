@@ -144,10 +144,10 @@ pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn by_node(tx: &mut Write, node: &NodeName) -> Result<Option<DeviceId>> {
+pub(super) async fn by_node(on: impl Into<On<'_>>, node: &NodeName) -> Result<Option<DeviceId>> {
     let id: Option<String> = db::sql("SELECT device_id FROM devices WHERE node_name = $1")
         .bind(node.as_str())
-        .optional_value(&mut *tx)
+        .optional_value(on)
         .await?;
     id.map(DeviceId::try_from).transpose().map_err(Error::internal)
 }
@@ -216,13 +216,16 @@ pub(super) async fn insert_certificate(
     certificate: &NodeCertificate,
 ) -> Result<()> {
     db::sql(
-        "INSERT INTO certificates (fingerprint, node_name, device_id, not_after, created_at) \
-         VALUES ($1, $2, $3, $4, $5)",
+        "INSERT INTO certificates \
+         (fingerprint, serial, node_name, device_id, not_before, not_after, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
-    .bind(&certificate.fingerprint)
+    .bind(&certificate.facts.fingerprint)
+    .bind(&certificate.facts.serial)
     .bind(node.as_str())
     .bind(id.as_str())
-    .bind(certificate.not_after.micros())
+    .bind(certificate.facts.not_before.micros())
+    .bind(certificate.facts.not_after.micros())
     .bind(Timestamp::now().micros())
     .run(&mut *tx)
     .await?;
@@ -273,12 +276,11 @@ pub(super) async fn member(db: impl Into<On<'_>>, fingerprint: &str) -> Result<O
 }
 
 pub(super) async fn greet(
-    db: &Db,
+    tx: &mut Write,
     id: &DeviceId,
     agent_version: Option<&str>,
     about: &Value,
 ) -> Result<()> {
-    let mut tx = db.write().await?;
     db::sql(
         "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
          WHERE device_id = $1",
@@ -287,9 +289,9 @@ pub(super) async fn greet(
     .bind(Timestamp::now().micros())
     .bind(agent_version)
     .bind(about.to_string())
-    .run(&mut tx)
+    .run(tx)
     .await?;
-    tx.commit().await
+    Ok(())
 }
 
 pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {

@@ -7,6 +7,8 @@ mod openapi;
 mod postman;
 mod problem;
 mod rate;
+mod serve;
+mod tls;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -22,14 +24,13 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::Value;
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use url::Url;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use self::serve::Server;
 use crate::{
-    api::{BaseUrl, Refusal},
+    api::{BaseUrl, Refusal, Transport},
     auth::{Acted, Audit, Auth, Entry, Identity, Outcome, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
@@ -41,8 +42,6 @@ use rate::Rates;
 
 /// Longest answer, but for streams, which have begun by then.
 const ANSWER: Duration = Duration::from_secs(30);
-/// How long requests may still run when the hub stops.
-const DRAIN: Duration = Duration::from_secs(5);
 
 /// What the front needs to know.
 pub struct Front {
@@ -52,7 +51,9 @@ pub struct Front {
     public_url: Option<Url>,
     /// Whether anybody may watch.
     public_monitoring: bool,
-    /// How many requests a caller may make.
+    /// What the TLS listener bound, where there is one.
+    https: Option<SocketAddr>,
+    /// How many requests a caller may make, and whether only over TLS.
     settings: Arc<Settings>,
     /// Where changes and refusals are recorded.
     audit: Audit,
@@ -70,9 +71,10 @@ impl Front {
         settings: Arc<Settings>,
         answers: Arc<Answers>,
         (public_url, public_monitoring): (Option<Url>, bool),
+        https: Option<SocketAddr>,
     ) -> Self {
         let rates = Rates::default();
-        Self { auth, public_url, public_monitoring, settings, audit, answers, rates }
+        Self { auth, public_url, public_monitoring, https, settings, audit, answers, rates }
     }
 }
 
@@ -126,7 +128,7 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
         Err(error) => (Identity::Anonymous, Some(error)),
     };
     let standing = front.rates.take(&identity, from, front.settings.live().rate_limit);
-    let base = base_url(front.public_url.as_ref(), request.headers());
+    let base = base_url(front.public_url.as_ref(), &request);
     let extensions = request.extensions_mut();
     extensions.insert(identity.clone());
     extensions.insert(BaseUrl(base.into()));
@@ -160,6 +162,12 @@ fn too_many(standing: rate::Standing) -> Response {
 }
 
 async fn answer(front: &Front, request: Request, next: Next) -> Response {
+    if let Some(https) = front.https
+        && front.settings.live().require_tls
+        && let Some(refusal) = tls::refusal(https, &request, front.public_url.as_ref())
+    {
+        return refusal.into_response();
+    }
     if let Some(refusal) = unknown_version(request.headers()) {
         return refusal.into_response();
     }
@@ -283,16 +291,26 @@ fn unknown_version(headers: &HeaderMap) -> Option<Refusal> {
     })
 }
 
-/// Where the client reaches us: as set, or as it asked. A host that is no host is left out.
-fn base_url(public: Option<&Url>, headers: &HeaderMap) -> String {
+/// Where the client reaches us: as set, or as it asked.
+fn base_url(public: Option<&Url>, request: &Request) -> String {
     if let Some(url) = public {
         return url.as_str().trim_end_matches('/').to_owned();
     }
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)));
-    host.map_or_else(String::new, |host| format!("http://{host}"))
+    let scheme = match request.extensions().get() {
+        Some(Transport::Tls) => "https",
+        _ => "http",
+    };
+    authority(request).map_or_else(String::new, |host| format!("{scheme}://{host}"))
+}
+
+/// The host, with its port, that the client asked for; what can't be one is left out. HTTP/2 has
+/// it in the address, HTTP/1 in a header.
+fn authority(request: &Request) -> Option<&str> {
+    let asked = request.uri().authority().map(axum::http::uri::Authority::as_str);
+    let header = || request.headers().get(header::HOST)?.to_str().ok();
+    asked
+        .or_else(header)
+        .filter(|host| host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b)))
 }
 
 /// The header that names a request.
@@ -309,25 +327,4 @@ fn request_id(headers: &HeaderMap) -> Result<String> {
 
 fn header_value(text: &str) -> HeaderValue {
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static("invalid"))
-}
-
-/// Serves until `shutdown`, then lets what has begun end.
-///
-/// # Errors
-/// The listener's.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let stop = shutdown.clone().cancelled_owned();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(stop);
-    tokio::select! {
-        served = serving => served,
-        () = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(DRAIN).await;
-        } => Ok(()),
-    }
 }

@@ -25,6 +25,8 @@ pub struct Session {
     pub generation: u64,
     /// SHA-256 of the certificate it came with, hex.
     pub fingerprint: String,
+    /// What its agent can do beyond the protocol's version.
+    pub capabilities: Vec<String>,
     /// The agent's outbox, which gives its sequence numbers meaning.
     pub outbox_id: u64,
     pub(super) queue: mpsc::Sender<Frame>,
@@ -128,6 +130,7 @@ impl Registry {
             node_name: node_name.clone(),
             generation: self.next_generation(),
             fingerprint: String::new(),
+            capabilities: Vec::new(),
             outbox_id: 0,
             queue: queue_in,
             end: end_in,
@@ -175,6 +178,12 @@ impl Registry {
     #[must_use]
     pub fn get(&self, device: &DeviceId) -> Option<Arc<Session>> {
         self.sessions().get(device).cloned()
+    }
+
+    /// All sessions.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Session>> {
+        self.sessions().values().cloned().collect()
     }
 
     /// Whether the device has a session.

@@ -28,6 +28,9 @@ use crate::keys;
 /// What this hub can do beyond the protocol's version.
 const CAPABILITIES: [&str; 2] = ["blobs", "renew"];
 
+/// Most of an agent's that are kept for a session.
+const MAX_CAPABILITIES: usize = 64;
+
 /// A whole blob, with its wait for a slot.
 const BLOB: Duration = Duration::from_secs(120);
 /// Its header.
@@ -111,6 +114,7 @@ pub(super) async fn hello<P: Peers>(
         node_name: admission.node_name,
         generation: registry.next_generation(),
         fingerprint,
+        capabilities: hello.capabilities.iter().take(MAX_CAPABILITIES).cloned().collect(),
         outbox_id: hello.outbox_id,
         queue: queue_in,
         end: end_in,

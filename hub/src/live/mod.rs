@@ -1,7 +1,14 @@
 //! The event bus: what happens, told to whoever watches. It carries copies of what the database
 //! already holds; a slow watcher loses events here (and is told how many), never in the store.
+//!
+//! A room makes an [`Event`], renders it once ([`Event::news`]) and, when what it tells of is
+//! committed, publishes it. All watchers share that rendering.
 
+mod event;
+mod outbox;
 mod routes;
+mod socket;
+mod stream;
 
 use std::{
     collections::VecDeque,
@@ -9,29 +16,30 @@ use std::{
 };
 
 use cloudcore_protocol::Timestamp;
-use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
 
-pub use routes::routes;
+use crate::{db::Write, error::Result};
 
-/// Something that happened, ready to be sent.
+pub use event::{Event, Kind, News, Topic, What};
+pub use outbox::{Outbox, Subscriber};
+pub use routes::{Watching, routes};
+
+/// News with a number.
 #[derive(Debug)]
 pub struct LiveEvent {
-    /// Grows by one with each event since the hub started.
+    /// Grows by one with each event; that of a former run of the hub is lower than all.
     pub id: u64,
-    /// Its name (`heartbeat`).
-    pub event: &'static str,
-    /// The device it concerns, where it concerns one.
-    pub device_id: Option<String>,
-    /// The JSON object, as text.
-    pub json: String,
+    /// What happened.
+    pub news: News,
 }
 
-/// How many past events a watcher that comes back can still get.
+/// How many past events a watcher that comes back can still get, and how many wait for one that
+/// is slow.
 const HISTORY: usize = 1024;
 
 /// The bus.
 pub struct Bus {
+    outbox: Outbox,
     sender: broadcast::Sender<Arc<LiveEvent>>,
     past: Mutex<Past>,
 }
@@ -57,7 +65,8 @@ impl Default for Bus {
         // Ids begin at the time, so that the id of a former run of the hub is older than all.
         let next = u64::try_from(Timestamp::now().micros()).unwrap_or(1);
         Self {
-            sender: broadcast::channel(1024).0,
+            outbox: Outbox::default(),
+            sender: broadcast::channel(HISTORY).0,
             past: Mutex::new(Past { next, events: VecDeque::with_capacity(HISTORY) }),
         }
     }
@@ -69,21 +78,34 @@ impl Bus {
         self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Tells everybody. `fields` follow `timestamp` and `event` in the object.
-    pub fn publish(&self, event: &'static str, device_id: Option<&str>, fields: Value) {
-        let mut object = Map::new();
-        object.insert("timestamp".into(), json!(Timestamp::now()));
-        object.insert("event".into(), json!(event));
-        if let Value::Object(fields) = fields {
-            object.extend(fields);
+    /// What webhooks are owed.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Puts news into the outbox, in the transaction that stores what they tell of; who wants none
+    /// costs nothing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keep(&self, tx: &mut Write, news: impl IntoIterator<Item = &News>) -> Result<()> {
+        if !self.outbox.is_wanted() {
+            return Ok(());
+        }
+        for news in news {
+            self.outbox.keep(tx, news).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells everybody.
+    pub fn publish(&self, news: News) {
+        if self.outbox.is_wanted() {
+            self.outbox.wake();
         }
         let mut past = self.past();
-        let event = Arc::new(LiveEvent {
-            id: past.next,
-            event,
-            device_id: device_id.map(str::to_owned),
-            json: Value::Object(object).to_string(),
-        });
+        let event = Arc::new(LiveEvent { id: past.next, news });
         past.next += 1;
         if past.events.len() == HISTORY {
             past.events.pop_front();
@@ -93,16 +115,21 @@ impl Bus {
         let _ = self.sender.send(event);
     }
 
-    /// Watches from now on, or from after the event `last`.
+    /// Watches from now on.
     #[must_use]
-    pub fn subscribe(&self, last: Option<u64>) -> Subscription {
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveEvent>> {
+        self.sender.subscribe()
+    }
+
+    /// Watches from after the event `last`.
+    #[must_use]
+    pub fn resume(&self, last: u64) -> Subscription {
         let past = self.past();
         let receiver = self.sender.subscribe();
-        let Some(last) = last else {
-            return Subscription { missed: Vec::new(), gap: false, receiver };
-        };
         let missed: Vec<_> = past.events.iter().filter(|e| e.id > last).cloned().collect();
         let oldest = past.events.front().map_or(past.next, |e| e.id);
-        Subscription { missed, gap: last.saturating_add(1) < oldest, receiver }
+        // An id that is to come is of a former run whose clock was ahead.
+        let gap = last.saturating_add(1) < oldest || last >= past.next;
+        Subscription { missed, gap, receiver }
     }
 }

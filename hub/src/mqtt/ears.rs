@@ -8,7 +8,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use cloudcore_protocol::{CommandId, Detection, DeviceId};
+use cloudcore_protocol::{CommandId, Detection};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -18,12 +18,12 @@ use super::{
 };
 use crate::{
     api::to_the_end,
-    commands::{self, Change, Commands, Ending},
+    commands::{self, Commands, Ending},
     db::Db,
     detections::{self, DetectionRow},
-    devices::{self, Devices, HeartbeatRow},
+    devices::{self, HeartbeatRow},
     error::{Code, Error, Result},
-    live::Bus,
+    live::{Bus, News},
 };
 
 /// Messages that wait for the writer; a client whose message finds no room waits.
@@ -80,28 +80,17 @@ pub(super) struct Ears {
 /// The one that commits.
 pub(super) struct Writer {
     db: Db,
-    devices: Arc<Devices>,
     commands: Arc<Commands>,
     bus: Arc<Bus>,
     queue: mpsc::Receiver<Said>,
 }
 
 /// Ears and their writer.
-pub(super) fn open(
-    db: &Db,
-    devices: &Arc<Devices>,
-    commands: &Arc<Commands>,
-    bus: &Arc<Bus>,
-) -> (Ears, Writer) {
+pub(super) fn open(db: &Db, commands: &Arc<Commands>, bus: &Arc<Bus>) -> (Ears, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let ears = Ears { commands: Arc::clone(commands), queue: sender, refused: AtomicU64::new(0) };
-    let writer = Writer {
-        db: db.clone(),
-        devices: Arc::clone(devices),
-        commands: Arc::clone(commands),
-        bus: Arc::clone(bus),
-        queue,
-    };
+    let writer =
+        Writer { db: db.clone(), commands: Arc::clone(commands), bus: Arc::clone(bus), queue };
     (ears, writer)
 }
 
@@ -214,7 +203,7 @@ impl Writer {
     /// alone: it must not hold up the others.
     async fn commit(&self, batch: Vec<Said>) {
         let error = match self.try_commit(&batch).await {
-            Ok(changes) => return self.tell(batch, changes),
+            Ok(news) => return self.tell(batch, news),
             Err(error) => error,
         };
         let alone = batch.len() == 1;
@@ -231,39 +220,39 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&self, batch: &[Said]) -> Result<Vec<Change>> {
+    async fn try_commit(&self, batch: &[Said]) -> Result<Vec<News>> {
         let mut tx = self.db.write().await?;
         let (mut heartbeats, mut seen, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut news = Vec::new();
         for Said { named, what, .. } in batch {
-            let device_id: &DeviceId = &named.device_id;
+            let (device_id, node) = (&named.device_id, &named.node_name);
             match what {
-                What::Status(status) => heartbeats.push(HeartbeatRow {
-                    device_id,
-                    at: status.at,
-                    body: status.vitals.clone(),
-                }),
-                What::Detection(detection) => seen.push(DetectionRow { device_id, detection }),
+                What::Status(status) => {
+                    let body = status.vitals.clone();
+                    heartbeats.push(HeartbeatRow { device_id, at: status.at, body });
+                    news.push(devices::vitals_news(device_id, node, &status.vitals));
+                }
+                What::Detection(detection) => {
+                    seen.push(DetectionRow { device_id, detection });
+                    news.push(detections::news(device_id, node, detection));
+                }
                 What::Result(id, event, ending) => changes
                     .extend(commands::apply(&mut tx, id, Some(device_id), *event, ending).await?),
             }
         }
         devices::record_heartbeats(&mut tx, &heartbeats).await?;
         detections::record(&mut tx, &seen).await?;
+        news.extend(self.commands.news(&changes));
+        self.bus.keep(&mut tx, &news).await?;
         tx.commit().await?;
-        Ok(changes)
+        Ok(news)
     }
 
     /// Acknowledges what is committed, and tells the watchers.
-    fn tell(&self, batch: Vec<Said>, changes: Vec<Change>) {
-        for Said { named, what, done } in batch {
-            let (device, node) = (&named.device_id, &named.node_name);
-            match &what {
-                What::Status(status) => self.devices.publish_vitals(device, node, &status.vitals),
-                What::Detection(d) => detections::publish(&self.bus, device, node, d),
-                What::Result(..) => {}
-            }
-            let _ = done.send(Heard::Stored);
+    fn tell(&self, batch: Vec<Said>, news: Vec<News>) {
+        for said in batch {
+            let _ = said.done.send(Heard::Stored);
         }
-        self.commands.publish(changes);
+        news.into_iter().for_each(|news| self.bus.publish(news));
     }
 }

@@ -192,7 +192,7 @@ impl Mqtt {
             registry: Arc::clone(&parts.registry),
             settings: Arc::clone(&parts.settings),
         });
-        let (ears, writer) = ears::open(&parts.db, &parts.devices, &parts.commands, &parts.bus);
+        let (ears, writer) = ears::open(&parts.db, &parts.commands, &parts.bus);
         let sessions = Arc::new(Sessions {
             devices: Arc::clone(&parts.devices),
             commands: Arc::clone(&parts.commands),
@@ -232,11 +232,12 @@ impl Mqtt {
         let serving = async {
             match (&*self.transport, engine) {
                 (Transport::External(client), Some(engine)) => {
-                    self.serve_external(client, engine, &back, &sessions, &shutdown).await;
+                    let serving = self.serve_external(client, engine, &back, &sessions, &shutdown);
+                    Box::pin(serving).await;
                 }
                 (Transport::Own(broker), _) => {
                     back.notify_one();
-                    self.serve_own(broker, &parts, &sessions, &shutdown).await;
+                    Box::pin(self.serve_own(broker, &parts, &sessions, &shutdown)).await;
                 }
                 (Transport::External(_), None) => {}
             }

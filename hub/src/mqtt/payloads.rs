@@ -39,7 +39,7 @@ fn read<T: for<'de> Deserialize<'de>>(object: Map<String, Value>) -> Result<T, M
 fn at(text: Option<&str>) -> Result<Timestamp, Malformed> {
     let Some(text) = text else { return Ok(Timestamp::now()) };
     let at = OffsetDateTime::parse(text, &Rfc3339)
-        .map_err(|_| format!("timestamp '{:.40}' is not RFC 3339", text))?;
+        .map_err(|_| format!("timestamp '{text:.40}' is not RFC 3339"))?;
     let micros = i64::try_from(at.unix_timestamp_nanos() / 1000).map_err(|e| e.to_string())?;
     Ok(Timestamp::from_micros(micros))
 }
@@ -377,6 +377,7 @@ pub(super) struct Named {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that is surprised has failed")]
 mod tests {
     use super::*;
 

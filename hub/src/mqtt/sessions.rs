@@ -120,6 +120,7 @@ impl Sessions {
         if let Err(error) = self.devices.arrived(device, &session.node_name, None, &about).await {
             tracing::error!(%device, ?error, "a device's arrival can't be stored");
         }
+        let mut revoked = false;
         let mut looks = 0;
         let mut look = tokio::time::interval(LOOK);
         loop {
@@ -131,6 +132,7 @@ impl Sessions {
                     carrier.end.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
                 } => {
                     // Superseded: by a newer connection, which stays.
+                    revoked = reason == Some(GoodbyeReason::Revoked);
                     if reason != Some(GoodbyeReason::Superseded) {
                         self.transport.end(device.as_str(), source).await;
                     }
@@ -165,7 +167,7 @@ impl Sessions {
                 None => break,
             }
         }
-        self.finish(&session).await;
+        self.finish(&session, revoked).await;
     }
 
     /// Sends what waited, once the device listens.
@@ -182,7 +184,7 @@ impl Sessions {
         }
     }
 
-    async fn finish(&self, session: &Arc<Session>) {
+    async fn finish(&self, session: &Arc<Session>, revoked: bool) {
         let device = &session.device_id;
         let current = self.registry.end(session);
         {
@@ -195,6 +197,10 @@ impl Sessions {
             return;
         }
         self.devices.lost(device);
+        if revoked {
+            // Whatever it said of itself is void.
+            return self.transport.clear(&Topic::Status(device.clone())).await;
+        }
         let (node, now) = (session.node_name.as_str(), Timestamp::now());
         let told = payloads::status(device, node, false, &Value::Null, Some(now));
         self.transport.publish(&Topic::Status(device.clone()), &told, QoS::Zero).await;

@@ -82,6 +82,7 @@ pub(super) fn heard_by(device: &DeviceId) -> Vec<String> {
 }
 
 #[cfg(test)]
+#[allow(clippy::expect_used, reason = "a test that is surprised has failed")]
 mod tests {
     use super::*;
     use crate::mqtt::broker::filter;

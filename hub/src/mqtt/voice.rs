@@ -11,7 +11,7 @@ use super::{broker::QoS, payloads, sessions::Sessions, topics::Topic, transport:
 use crate::{
     devices::{Device, Devices, Filter},
     error::Result,
-    live::{Bus, LiveEvent},
+    live::{Bus, Kind, LiveEvent},
 };
 
 /// Devices read at once.
@@ -30,12 +30,18 @@ pub(super) struct Voice {
 impl Voice {
     /// Tells until `shutdown`.
     pub async fn run(self, shutdown: CancellationToken) {
-        let mut events = self.bus.subscribe(None).receiver;
+        let (mut events, mut removals) = (self.bus.subscribe(), self.devices.removals());
         loop {
             let event = tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = self.back.notified() => {
                     self.tell_all().await;
+                    continue;
+                }
+                removed = removals.recv() => {
+                    if let Ok(device) = removed {
+                        self.transport.clear(&Topic::Status(device)).await;
+                    }
                     continue;
                 }
                 event = events.recv() => event,
@@ -53,29 +59,31 @@ impl Voice {
     }
 
     async fn tell(&self, event: &LiveEvent) {
-        let Ok(mut told) = serde_json::from_str::<Value>(&event.json) else { return };
+        let news = &event.news;
+        let Ok(mut told) = serde_json::from_str::<Value>(&news.stream) else { return };
         if let Some(object) = told.as_object_mut() {
             object.shift_remove("event");
         }
-        let device: Option<DeviceId> = event.device_id.as_deref().and_then(|id| id.parse().ok());
-        if event.event == "alert" {
+        let device: Option<DeviceId> = news.device_id.as_deref().and_then(|id| id.parse().ok());
+        if news.kind == Kind::Alert {
             self.transport.publish(&Topic::Alerts, &told, QoS::One).await;
             return;
         }
         let Some(device) = device else { return };
         // What a device published itself has reached everybody.
         let own = self.sessions.has(&device);
-        match event.event {
-            "heartbeat" if !own => self.status(&device, true, &told).await,
-            "node_joined" if !own => self.status(&device, true, &told).await,
-            "node_left" if told["reason"] == "removed" => {
+        match news.kind {
+            Kind::Heartbeat | Kind::DeviceJoined if !own => {
+                self.status(&device, true, &told).await;
+            }
+            Kind::DeviceLeft if told["reason"] == "removed" => {
                 self.transport.clear(&Topic::Status(device)).await;
             }
-            "node_left" if !own => self.status(&device, false, &told).await,
-            "detection" if !own => {
+            Kind::DeviceLeft if !own => self.status(&device, false, &told).await,
+            Kind::Detection if !own => {
                 self.transport.publish(&Topic::Detection(device), &told, QoS::Zero).await;
             }
-            "command_result" => {
+            Kind::CommandResult => {
                 let said = matches!(told["status"].as_str(), Some("completed" | "failed"));
                 let id = told["command_id"].as_str().map(str::to_owned);
                 let id = id.and_then(|id| CommandId::try_from(id).ok());

@@ -5,6 +5,9 @@
 //! is asked of the database at admission, and of the in-memory set of revoked certificates in
 //! every handshake.
 
+mod facts;
+mod https;
+mod served;
 mod verify;
 
 use std::{
@@ -14,17 +17,22 @@ use std::{
     time::Duration,
 };
 
-use cloudcore_protocol::{HUB_SERVER_NAME, JoinToken, NodeName, Timestamp};
+use cloudcore_protocol::{HUB_SERVER_NAME, JoinToken, NodeName};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData as _,
 };
 use rustls::{
     pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer},
-    server::{ClientHello, ResolvesServerCert},
+    server::ResolvesServerCert,
     sign::CertifiedKey,
 };
 use time::OffsetDateTime;
+
+pub use facts::Facts;
+pub use https::{Https, HttpsSource};
+
+use self::served::Served;
 
 use crate::{
     error::{Error, Result},
@@ -43,18 +51,10 @@ pub struct Pki {
     issuer: Issuer<'static, KeyPair>,
     node_life: Duration,
     ca_der: CertificateDer<'static>,
+    ca_pem: String,
+    ca_subject: String,
     served: Arc<Served>,
     revoked: Arc<RwLock<HashSet<Fingerprint>>>,
-}
-
-/// The server certificate, exchanged while connections go on.
-#[derive(Debug)]
-struct Served(RwLock<Arc<CertifiedKey>>);
-
-impl ResolvesServerCert for Served {
-    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.0.read().ok().map(|key| Arc::clone(&key))
-    }
 }
 
 /// A certificate for a node.
@@ -62,10 +62,8 @@ impl ResolvesServerCert for Served {
 pub struct NodeCertificate {
     /// DER.
     pub der: Vec<u8>,
-    /// SHA-256 of the DER, hex.
-    pub fingerprint: Fingerprint,
-    /// When it ends.
-    pub not_after: Timestamp,
+    /// What it says.
+    pub facts: Facts,
 }
 
 /// A certificate request whose self-signature holds.
@@ -120,8 +118,12 @@ impl Pki {
             .map_err(|_| Error::internal("ca.pem is not a certificate"))?
             .into_owned();
         let issuer = Issuer::new(params, key);
-        let served = Arc::new(Served(RwLock::new(Arc::new(server_key(&issuer, &ca_der)?))));
-        Ok(Self { issuer, node_life, ca_der, served, revoked: Arc::default() })
+        let link = server_key(&issuer, &ca_der, &[HUB_SERVER_NAME.to_owned()])?;
+        let served = Arc::new(Served::new(link));
+        let ca_pem = String::from_utf8(pem).map_err(Error::internal)?;
+        let ca_subject = Facts::of(&ca_der)?.subject;
+        let revoked = Arc::default();
+        Ok(Self { issuer, node_life, ca_der, ca_pem, ca_subject, served, revoked })
     }
 
     /// A join token around this JWT, for this CA.
@@ -137,13 +139,12 @@ impl Pki {
     /// # Errors
     /// API-007 when it can't be signed.
     pub fn issue(&self, node: &NodeName, request: &NodeRequest) -> Result<NodeCertificate> {
-        let mut params = leaf_params(node.as_str(), self.node_life)?;
+        let mut params = leaf_params(&[node.to_string()], self.node_life)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let not_after = Timestamp::from_micros(params.not_after.unix_timestamp() * 1_000_000);
         let certificate =
             params.signed_by(&request.csr.public_key, &self.issuer).map_err(Error::internal)?;
         let der = certificate.der().to_vec();
-        Ok(NodeCertificate { fingerprint: keys::sha256_hex(&der), der, not_after })
+        Ok(NodeCertificate { facts: Facts::of(&der)?, der })
     }
 
     /// From now on these certificates end every handshake.
@@ -155,17 +156,45 @@ impl Pki {
         }
     }
 
-    /// Serves a certificate with its whole life ahead from now on.
+    /// Shows agents a certificate with its whole life ahead from now on. Sessions go on.
     ///
     /// # Errors
     /// API-007 when it can't be signed.
-    pub fn renew_server_certificate(&self) -> Result<()> {
-        let fresh = Arc::new(server_key(&self.issuer, &self.ca_der)?);
-        match self.served.0.write() {
-            Ok(mut served) => *served = fresh,
-            Err(poisoned) => *poisoned.into_inner() = fresh,
-        }
+    pub fn renew_link_certificate(&self) -> Result<()> {
+        let names = [HUB_SERVER_NAME.to_owned()];
+        self.served.exchange(server_key(&self.issuer, &self.ca_der, &names)?);
         Ok(())
+    }
+
+    /// A fresh certificate of this CA for the API.
+    fn https_key(&self, names: &[String]) -> Result<CertifiedKey> {
+        server_key(&self.issuer, &self.ca_der, names)
+    }
+
+    /// The CA's own certificate, DER.
+    #[must_use]
+    pub const fn ca(&self) -> &CertificateDer<'static> {
+        &self.ca_der
+    }
+
+    /// The same in PEM.
+    #[must_use]
+    pub fn ca_pem(&self) -> &str {
+        &self.ca_pem
+    }
+
+    /// The CA's distinguished name, which is every node certificate's issuer.
+    #[must_use]
+    pub fn ca_subject(&self) -> &str {
+        &self.ca_subject
+    }
+
+    /// What agents are shown.
+    ///
+    /// # Errors
+    /// API-007 when it is no certificate.
+    pub fn link_facts(&self) -> Result<Facts> {
+        Facts::of(&self.served.leaf().ok_or_else(|| Error::internal("no certificate is served"))?)
     }
 
     /// TLS 1.3 for the agents' port: a client certificate of this CA or none. What may be done
@@ -202,11 +231,13 @@ fn ca_params() -> Result<CertificateParams> {
     Ok(params)
 }
 
-fn leaf_params(name: &str, life: Duration) -> Result<CertificateParams> {
+fn leaf_params(names: &[String], life: Duration) -> Result<CertificateParams> {
+    let mut params = CertificateParams::new(names.to_vec()).map_err(Error::internal)?;
     // A common name has at most 64 characters (RFC 5280, ub-common-name); the subject
-    // alternative name is what is checked.
-    let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(Error::internal)?;
-    params.distinguished_name.push(DnType::CommonName, name);
+    // alternative names are what is checked.
+    if let Some(name) = names.first() {
+        params.distinguished_name.push(DnType::CommonName, name.as_str());
+    }
     params.use_authority_key_identifier_extension = true;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.not_before = OffsetDateTime::now_utc() - BACKDATE.min(life);
@@ -217,9 +248,10 @@ fn leaf_params(name: &str, life: Duration) -> Result<CertificateParams> {
 fn server_key(
     issuer: &Issuer<'_, KeyPair>,
     ca_der: &CertificateDer<'static>,
+    names: &[String],
 ) -> Result<CertifiedKey> {
     let key = KeyPair::generate().map_err(Error::internal)?;
-    let mut params = leaf_params(HUB_SERVER_NAME, SERVER_CERTIFICATE_LIFE)?;
+    let mut params = leaf_params(names, SERVER_CERTIFICATE_LIFE)?;
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let leaf = params.signed_by(&key, issuer).map_err(Error::internal)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());

@@ -5,7 +5,7 @@ use cloudcore_protocol::{
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
     DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, NodeName, Platform,
-    RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
+    RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
 };
 use minicbor::bytes::ByteVec;
 use proptest::{collection::vec, num::f32, option::of, prelude::*, sample::select};
@@ -275,6 +275,7 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         bytes().prop_map(|csr| Frame::RenewRequest(RenewRequest { csr })),
         prop_oneof![bytes().prop_map(RenewReply::Renewed), text().prop_map(RenewReply::Refused)]
             .prop_map(Frame::RenewReply),
+        Just(Frame::RenewNow(RenewNow {})),
         any::<u32>().prop_map(|kind| Frame::Unsupported(Unsupported { kind })),
         goodbye().prop_map(Frame::Goodbye),
         join_request().prop_map(Frame::JoinRequest),

@@ -5,8 +5,8 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase, Event,
     EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello, JoinAccepted,
-    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, RenewReply, RenewRequest,
-    Secret, Timestamp, Unsupported, Welcome, decode, encode,
+    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, RenewNow, RenewReply,
+    RenewRequest, Secret, Timestamp, Unsupported, Welcome, decode, encode,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -243,6 +243,11 @@ fn goodbye() {
     ] {
         is_written(&Frame::Goodbye(Goodbye { reason, message: "bye".into() }), bytes);
     }
+}
+
+#[test]
+fn renew_now() {
+    is_written(&Frame::RenewNow(RenewNow {}), "820c80");
 }
 
 #[test]

@@ -328,3 +328,54 @@ async fn mosquittos_programs_work() {
         assert_eq!(shown["device_status"]["agent_version"], version, "{shown}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn by_tls_with_a_certificate_of_the_hubs_ca() {
+    let world = World::start_with(&["--mqtts", "127.0.0.1:0"]).await;
+    let address = world.ready()["mqtts"].as_str().expect("an address").to_owned();
+    let port: u16 = address.rsplit_once(':').unwrap().1.parse().unwrap();
+    let login = member(&world, "sensor-1", "sensor").await;
+    let path = "/api/kubeedge/device/sensor-1/mqtt";
+    let admitted = world.post(path, json!({})).await;
+    assert_eq!(admitted["broker_tls"], format!("mqtts://{address}"));
+    let ca = world.data_dir().join("ca.pem").display().to_string();
+    for (protocol, host) in [(4, "localhost"), (5, "127.0.0.1")] {
+        let login = json!({
+            "host": host, "port": port, "ca": ca, "protocol": protocol,
+            "username": "admin", "password": world.token(),
+        });
+        let mut people = Paho::connect(&address, login).await;
+        people.subscribe("cloudcore/#").await;
+        let mut sensor = Paho::connect(
+            &world.mqtt,
+            json!({
+                "client_id": "sensor-1", "username": "sensor-1", "password": admitted["password"],
+            }),
+        )
+        .await;
+        sensor.publish(&status("sensor-1"), &json!({ "online": true, "step": protocol })).await;
+        people.find("message", |m| m["payload"].as_str().unwrap().contains("step")).await;
+        sensor.disconnect().await;
+    }
+    // Mosquitto's client, which checks as well; and one that trusts others.
+    let token = world.token();
+    let arguments = |ca: &'static str| {
+        ["-u", "admin", "-P", token, "-t", "cloudcore/x", "-W", "1", "--cafile", ca]
+    };
+    let ca: &'static str = ca.leak();
+    let (code, _) = mosquitto("mosquitto_sub", &format!("localhost:{port}"), &arguments(ca)).await;
+    assert_eq!(code, 27, "it listened until its time was over");
+    let others = "/etc/ssl/certs/ca-certificates.crt";
+    if std::path::Path::new(others).exists() {
+        let place = format!("localhost:{port}");
+        let (code, _) = mosquitto("mosquitto_sub", &place, &arguments(others)).await;
+        assert_ne!(code, 27);
+    }
+    // Plain bytes at the TLS port end there.
+    let mut socket = TcpStream::connect(&address).await.unwrap();
+    socket.write_all(&connect_packet("x", "admin", token)).await.unwrap();
+    let mut rest = Vec::new();
+    let ended = timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("in time");
+    assert!(ended.is_err() || rest.first() != Some(&0x20));
+    drop(login);
+}

@@ -46,9 +46,8 @@ impl Pace {
         Self { rate, most, left: most, at: Instant::now() }
     }
 
-    /// Spends `n` bytes; how long to wait before the next ones.
-    fn spend(&mut self, n: usize) -> Duration {
-        let now = Instant::now();
+    /// Spends `n` bytes now; how long to wait before the next ones.
+    fn spend(&mut self, n: usize, now: Instant) -> Duration {
         let refilled = self.left + self.rate * (now - self.at).as_secs_f64();
         self.at = now;
         #[allow(clippy::cast_precision_loss, reason = "a chunk is small")]
@@ -136,7 +135,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin, I>(
             return;
         }
         drop(pending);
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let up = up(from_client, to_engine, connection, all);
     let down = down(from_engine, to_client, connection);
@@ -176,7 +175,8 @@ async fn up<I>(
         let wait = {
             // Nothing panics while it holds the lock.
             let mut all = all.lock().unwrap_or_else(PoisonError::into_inner);
-            own.spend(n).max(all.spend(n))
+            let now = Instant::now();
+            own.spend(n, now).max(all.spend(n, now))
         };
         engine.write_all(&chunk[..n]).await?;
         if !wait.is_zero() {
@@ -214,14 +214,17 @@ async fn down<I>(
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn what_is_spent_too_fast_is_waited_for() {
+    #[test]
+    fn what_is_spent_too_fast_is_waited_for() {
         let mut pace = Pace::new((100.0, 200.0));
-        assert_eq!(pace.spend(200), Duration::ZERO);
-        assert_eq!(pace.spend(100), Duration::from_secs(1));
-        tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(pace.spend(50), Duration::from_millis(500));
-        tokio::time::advance(Duration::from_secs(1000)).await;
-        assert_eq!(pace.spend(201), Duration::from_millis(10));
+        let start = pace.at;
+        let mut spend = |n, after| {
+            let wait = pace.spend(n, start + Duration::from_secs(after));
+            wait.as_secs_f64() * 1000.0
+        };
+        assert!((spend(200, 0) - 0.0).abs() < 1e-6);
+        assert!((spend(100, 0) - 1000.0).abs() < 1e-6);
+        assert!((spend(50, 1) - 500.0).abs() < 1e-6);
+        assert!((spend(201, 1000) - 10.0).abs() < 1e-6);
     }
 }
