@@ -1,6 +1,11 @@
 //! The only wiring: builds the services, binds the listeners, owns the tasks.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
@@ -323,7 +328,8 @@ pub async fn restore_backup(
 /// Takes the data directory for this program alone; the system gives it back when it ends.
 fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
     let path = data_dir.join("hub.lock");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(&path);
     let file = file.map_err(|e| unusable(&path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
