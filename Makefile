@@ -4,6 +4,8 @@
 .PHONY: help setup build run test check fmt fmt-check lint deny cargo-test bench fuzz clean
 SHELL := /bin/bash
 
+# Stories that concern no store: they need not run on PostgreSQL as well.
+NO_STORE := deploy:: detection:: postgres:: ranks:: strangers::
 FUZZ_TARGETS := frame frame_stream join_token ids task_parse
 FUZZ_SECONDS ?= 30
 
@@ -47,6 +49,7 @@ deny: ## Check licences, banned and duplicate crates, sources, advisories
 cargo-test:
 	cargo build --workspace --bins
 	cargo test --workspace
+	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(addprefix --skip ,$(NO_STORE))
 
 bench: ## Detection and command round trip, each as a ratio to a bare peer
 	deploy/setup.sh bench

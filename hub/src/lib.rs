@@ -3,8 +3,8 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
-//! devices > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db, objects >
-//! error, config`
+//! devices, webhooks > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db,
+//! objects > error, config`
 
 pub mod app;
 pub mod config;
@@ -31,6 +31,7 @@ mod objects;
 mod pki;
 mod settings;
 mod tokens;
+mod webhooks;
 
 pub use auth::Role;
 pub use backup::{Include, Order as BackupOrder};

@@ -9,6 +9,12 @@
 )]
 
 mod echo;
+#[path = "../it/postgres.rs"]
+#[allow(dead_code, reason = "the stories use more of it")]
+mod postgres;
+#[path = "../it/volume.rs"]
+#[allow(dead_code, reason = "the stories use more of it")]
+mod volume;
 #[path = "../it/world.rs"]
 #[allow(dead_code, reason = "the stories use more of it")]
 mod world;

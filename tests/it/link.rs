@@ -11,7 +11,7 @@ use crate::{
     world::{World, cached, eventually},
 };
 
-fn detection(track_id: u64) -> EventBody {
+pub fn detection(track_id: u64) -> EventBody {
     EventBody::Detection(Detection {
         track_id,
         phase: DetectionPhase::Started,
@@ -26,7 +26,7 @@ fn detection(track_id: u64) -> EventBody {
     })
 }
 
-async fn total(world: &World, device: &str) -> u64 {
+pub async fn total(world: &World, device: &str) -> u64 {
     let shown = world.get(&format!("/api/kubeedge/device/{device}")).await;
     shown["metrics"]["total_detections"].as_u64().unwrap()
 }

@@ -10,18 +10,25 @@
 
 mod api;
 mod auth;
+mod authorization;
 mod backup;
 mod certificates;
 mod commands;
+mod contract;
 mod deploy;
 mod detection;
+mod faults;
 mod join;
 mod link;
 mod objects;
+mod postgres;
 mod ranks;
 mod relay;
 mod s3;
+mod schemathesis;
 mod strangers;
 mod tls;
+mod volume;
+mod webhooks;
 mod world;
 mod ws;

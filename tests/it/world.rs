@@ -21,10 +21,37 @@ use tokio::{
     time::{Instant, timeout},
 };
 
+use crate::{
+    postgres::{self, Database},
+    volume::Volume,
+};
+
 /// Longest wait for anything; a loaded machine is slow.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 pub const PASSWORD: &str = "correct horse";
+
+/// Where a hub keeps its state.
+pub enum Store {
+    /// In its data directory.
+    Sqlite,
+    /// In this database; dropped after the hub.
+    Postgres(Database),
+    /// In its data directory, which is this small disk.
+    Volume(Volume),
+}
+
+impl Store {
+    /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
+    /// PostgreSQL.
+    fn of_this_run() -> Self {
+        match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
+            Err(_) | Ok("sqlite") => Self::Sqlite,
+            Ok("postgres") => Self::Postgres(postgres::shared().database()),
+            Ok(other) => panic!("CLOUDCORE_TEST_DB is '{other}'; known are sqlite and postgres"),
+        }
+    }
+}
 
 /// A program of this build.
 pub fn program(name: &str) -> PathBuf {
@@ -126,6 +153,7 @@ pub struct World {
     token: String,
     /// More arguments of the hub.
     more: Vec<String>,
+    pub store: Store,
     /// More of the hub's environment.
     env: Vec<(String, String)>,
 }
@@ -137,11 +165,20 @@ impl World {
 
     /// With more arguments for the hub.
     pub async fn start_with(more: &[&str]) -> Self {
-        Self::start_in(more, &[]).await
+        Self::build(Store::of_this_run(), more, &[]).await
     }
 
     /// With more arguments and environment for the hub.
     pub async fn start_in(more: &[&str], env: &[(&str, &str)]) -> Self {
+        Self::build(Store::of_this_run(), more, env).await
+    }
+
+    /// With its state where the story wants it.
+    pub async fn start_on(store: Store, more: &[&str]) -> Self {
+        Self::build(store, more, &[]).await
+    }
+
+    async fn build(store: Store, more: &[&str], env: &[(&str, &str)]) -> Self {
         // Kept on failure where somebody wants to look.
         let dir = TempDir::with_prefix("cloudcore-it-").expect("a temporary folder");
         let mut world = Self {
@@ -153,11 +190,42 @@ impl World {
             client: client().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
+            store,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
         world.log_in("admin", PASSWORD).await;
         world
+    }
+
+    /// The hub's program, told where its state is.
+    pub fn hub_command(&self) -> Command {
+        let hub = program("cloudcore-hub");
+        match &self.store {
+            Store::Sqlite => Command::new(hub),
+            Store::Postgres(database) => {
+                let mut command = Command::new(hub);
+                command.env("CLOUDCORE_DATABASE_URL", database.url());
+                command
+            }
+            Store::Volume(volume) => volume.command(&hub),
+        }
+    }
+
+    /// The hub's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        match &self.store {
+            Store::Volume(volume) => volume.mounted_at().to_owned(),
+            _ => self.dir.path().join("hub"),
+        }
+    }
+
+    /// The small disk that it was started on.
+    pub fn volume(&self) -> &Volume {
+        match &self.store {
+            Store::Volume(volume) => volume,
+            _ => panic!("the hub is on no disk of its own"),
+        }
     }
 
     /// Takes over a user's session.
@@ -171,11 +239,11 @@ impl World {
 
     /// Starts the hub, on the ports of its last run where it had one.
     pub async fn start_hub(&mut self) {
-        let mut command = Command::new(program("cloudcore-hub"));
+        let mut command = self.hub_command();
         command
             .arg("serve")
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
             // A story asks more often than a person; those of the limit set it.
             .env("CLOUDCORE_RATE_LIMIT", "0")
@@ -262,10 +330,11 @@ impl World {
 
     /// Makes a user and takes over its session.
     pub async fn become_user(&mut self, username: &str, role: &str) {
-        let mut child = Command::new(program("cloudcore-hub"))
+        let mut child = self
+            .hub_command()
             .args(["admin", "create-user", "--username", username, "--role", role])
             .arg("--data-dir")
-            .arg(self.dir.path().join("hub"))
+            .arg(self.data_dir())
             .stdin(Stdio::piped())
             .spawn()
             .expect("the program starts");
@@ -436,6 +505,16 @@ impl Watch {
     /// The next event with this name.
     pub async fn next(&mut self, event: &str) -> Value {
         loop {
+            let data = self.any().await;
+            if data["event"] == event {
+                return data;
+            }
+        }
+    }
+
+    /// The next event.
+    pub async fn any(&mut self) -> Value {
+        loop {
             let record = self.record().await;
             let Some(data) = record.lines().find_map(|line| line.strip_prefix("data: ")) else {
                 continue;
@@ -443,10 +522,7 @@ impl Watch {
             if let Some(id) = record.lines().find_map(|line| line.strip_prefix("id: ")) {
                 self.last_id = Some(id.to_owned());
             }
-            let data: Value = serde_json::from_str(data).expect("JSON");
-            if data["event"] == event {
-                return data;
-            }
+            return serde_json::from_str(data).expect("JSON");
         }
     }
 }

@@ -204,7 +204,7 @@ impl Auth {
             ));
         }
         let wrong = || Error::new(Code::Unauthenticated, "wrong username or password");
-        if password.expose_secret().len() > MAX_PASSWORD {
+        if password.expose_secret().chars().count() > MAX_PASSWORD {
             return Err(wrong());
         }
         let row = users::by_name(&self.db, username).await?;

@@ -361,6 +361,7 @@ struct LogQuery {
     /// Who: a user's name, an API key's id, or `anonymous`.
     actor: Option<String>,
     /// How it ended: `done`, `refused` or `failed`.
+    #[param(pattern = "^(done|refused|failed)$")]
     outcome: Option<String>,
 }
 

@@ -162,8 +162,8 @@ impl Auth {
     }
 
     async fn hash_new(&self, password: &str) -> Result<String> {
-        if !(8..=MAX_PASSWORD).contains(&password.len()) {
-            return Err(Error::invalid("password must be 8 to 256 bytes"));
+        if !(8..=MAX_PASSWORD).contains(&password.chars().count()) {
+            return Err(Error::invalid("password must be 8 to 256 characters"));
         }
         let password = password.to_owned();
         self.hashing(move || hash(&password)).await?

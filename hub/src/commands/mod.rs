@@ -28,7 +28,7 @@ use crate::{
     devices::Devices,
     error::{Code, Error, Result},
     link::{Registry, Session},
-    live::{self, Bus, What},
+    live::{self, Bus, News, What},
     settings::Settings,
 };
 
@@ -137,14 +137,16 @@ impl Commands {
             ));
         }
         store::insert(&mut tx, &id, new, &parameters, sent_at, deadline).await?;
-        tx.commit().await?;
-        self.accepted.notify_one();
         let sent = live::Event {
             device_id: Some(new.device_id.as_str()),
             node_name: Some(&device.node_name),
             what: What::CommandSent { id: id.as_str(), command: &new.name },
         };
-        self.bus.publish(sent.news());
+        let sent = sent.news();
+        self.bus.keep(&mut tx, [&sent]).await?;
+        tx.commit().await?;
+        self.accepted.notify_one();
+        self.bus.publish(sent);
         let frame = Frame::Command(Command {
             id: id.clone(),
             name: new.name.clone(),
@@ -156,8 +158,7 @@ impl Commands {
         } else if !new.queue {
             let mut tx = self.db.write().await?;
             let change = apply(&mut tx, &id, None, Event::Cancel, &Ending::default()).await?;
-            tx.commit().await?;
-            self.publish(change.into_iter().collect());
+            self.commit(tx, change.as_slice()).await?;
             return Err(Error::new(
                 Code::Unreachable,
                 format!("device '{}' is away", new.device_id),
@@ -246,8 +247,7 @@ impl Commands {
             changes.extend(apply(&mut tx, &id, None, Event::TimeOut, &Ending::default()).await?);
         }
         let next = store::next_deadline(&mut tx, now, VERDICT).await?;
-        tx.commit().await?;
-        self.publish(changes);
+        self.commit(tx, &changes).await?;
         // A clock that jumps must not make this sleep for long.
         let longest = Duration::from_secs(30);
         Ok(next.map_or(longest, |at| at.since(now)).clamp(Duration::from_millis(10), longest))
@@ -263,15 +263,23 @@ impl Commands {
         tx.commit().await
     }
 
-    /// Tells the watchers of what was committed.
-    pub fn publish(&self, changes: Vec<Change>) {
-        for change in changes {
-            if !change.state.is_final() {
-                continue;
-            }
-            let mut result = change.result.unwrap_or_default();
+    /// Commits changes and tells the watchers.
+    async fn commit(&self, mut tx: Write, changes: &[Change]) -> Result<()> {
+        let news = self.news(changes);
+        self.bus.keep(&mut tx, &news).await?;
+        tx.commit().await?;
+        news.into_iter().for_each(|news| self.bus.publish(news));
+        Ok(())
+    }
+
+    /// What watchers are told of changes: the ends among them.
+    #[must_use]
+    pub fn news(&self, changes: &[Change]) -> Vec<News> {
+        let ends = changes.iter().filter(|change| change.state.is_final());
+        ends.map(|change| {
+            let mut result = change.result.clone().unwrap_or_default();
             self.add_link(&change.device_id, &mut result, "");
-            let ended = live::Event {
+            live::Event {
                 device_id: Some(&change.device_id),
                 node_name: change.node_name.as_deref(),
                 what: What::CommandResult {
@@ -280,9 +288,10 @@ impl Commands {
                     status: change.state.as_str(),
                     result: &result,
                 },
-            };
-            self.bus.publish(ended.news());
-        }
+            }
+            .news()
+        })
+        .collect()
     }
 
     /// Turns the picture that a result names into a link that a browser opens.

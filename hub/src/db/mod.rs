@@ -10,7 +10,7 @@ mod tables;
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -67,7 +67,13 @@ impl Db {
             .foreign_keys(true)
             .busy_timeout(ACQUIRE);
         let pool = |max| SqlitePoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE);
-        let writer = pool(1).connect_with(options.clone()).await.map_err(failed)?;
+        // SQLite itself undoes a transaction that meets a full disk. The driver counts it as open
+        // for good then, and no other could begin: such a connection is replaced.
+        let usable = pool(1).before_acquire(|connection, _| {
+            let usable = !connection.is_in_transaction();
+            Box::pin(async move { Ok(usable) })
+        });
+        let writer = usable.connect_with(options.clone()).await.map_err(failed)?;
         sqlx::migrate!("./migrations/sqlite").run(&writer).await.map_err(migrate_error)?;
         let readers = pool(4).connect_with(options).await.map_err(failed)?;
         Ok(Self::Sqlite { readers, writer })

@@ -42,6 +42,7 @@ arg! {
     &String => |v| Self::Text(Some(v.clone()));
     Option<&str> => |v| Self::Text(v.map(str::to_owned));
     Option<String> => |v| Self::Text(v);
+    Option<&String> => |v| Self::Text(v.cloned());
     &Option<String> => |v| Self::Text(v.clone());
     i64 => |v| Self::Int(Some(v));
     Option<i64> => |v| Self::Int(v);

@@ -116,10 +116,12 @@ impl Devices {
         // Present first, then stored: see `leave`.
         let arrived = Presence { node_name: node.clone(), lost: None };
         let known = self.presence().insert(device.clone(), arrived);
-        store::greet(&self.db, device, hello).await?;
-        if known.is_none() {
-            self.bus.publish(news(device, node, What::Joined));
-        }
+        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let mut tx = self.db.write().await?;
+        store::greet(&mut tx, device, hello).await?;
+        self.bus.keep(&mut tx, &joined).await?;
+        tx.commit().await?;
+        joined.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
 
@@ -178,15 +180,16 @@ impl Devices {
                 presence.extract_if(|_, p| over(p)).collect()
             };
             for (device, presence) in gone {
-                match self.leave(&device).await {
+                let what = What::Left { reason: "connection lost" };
+                let left = news(&device, &presence.node_name, what);
+                match self.leave(&device, &left).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
                     }
                 }
-                let what = What::Left { reason: "connection lost" };
-                self.bus.publish(news(&device, &presence.node_name, what));
+                self.bus.publish(left);
             }
         }
     }
@@ -194,12 +197,13 @@ impl Devices {
     /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
     /// at inside the write transaction: those come one after another, so that the last one knows
     /// what is true.
-    async fn leave(&self, device: &DeviceId) -> Result<bool> {
+    async fn leave(&self, device: &DeviceId, left: &News) -> Result<bool> {
         let mut tx = self.db.write().await?;
         if self.presence().contains_key(device) {
             return Ok(false);
         }
         store::set_not_ready(&mut tx, device).await?;
+        self.bus.keep(&mut tx, [left]).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -239,6 +243,9 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
         store::delete(&mut tx, id).await?;
+        let node = self.presence().get(id).map(|presence| presence.node_name.clone());
+        let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
+        self.bus.keep(&mut tx, &left).await?;
         tx.commit().await?;
         let mut done = Vec::new();
         if !certificates.is_empty() {
@@ -253,10 +260,8 @@ impl Devices {
             done.push("Token revoked".to_owned());
         }
         done.push("Device removed".to_owned());
-        let present = self.presence().remove(id);
-        if let Some(presence) = present {
-            self.bus.publish(news(id, &presence.node_name, What::Left { reason: "removed" }));
-        }
+        self.presence().remove(id);
+        left.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
 

@@ -235,7 +235,7 @@ pub(super) async fn member(db: impl Into<On<'_>>, fingerprint: &str) -> Result<O
     .transpose()
 }
 
-pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
+pub(super) async fn greet(tx: &mut Write, id: &DeviceId, hello: &Hello) -> Result<()> {
     let shown = json!({
         "os": hello.platform.os,
         "arch": hello.platform.arch,
@@ -244,7 +244,6 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
         "addresses": hello.addresses,
         "capabilities": hello.capabilities,
     });
-    let mut tx = db.write().await?;
     db::sql(
         "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
          WHERE device_id = $1",
@@ -253,9 +252,9 @@ pub(super) async fn greet(db: &Db, id: &DeviceId, hello: &Hello) -> Result<()> {
     .bind(Timestamp::now().micros())
     .bind(&hello.agent_version)
     .bind(shown.to_string())
-    .run(&mut tx)
+    .run(tx)
     .await?;
-    tx.commit().await
+    Ok(())
 }
 
 pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {

@@ -197,7 +197,7 @@ pub struct News {
 }
 
 /// How each message of this kind begins; at least one more key follows.
-fn head(kind: Kind) -> String {
+pub(super) fn head(kind: Kind) -> String {
     format!("{{\"type\":\"{}\",", kind.name())
 }
 

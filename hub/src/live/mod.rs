@@ -5,6 +5,7 @@
 //! committed, publishes it. All watchers share that rendering.
 
 mod event;
+mod outbox;
 mod routes;
 mod socket;
 mod stream;
@@ -17,7 +18,10 @@ use std::{
 use cloudcore_protocol::Timestamp;
 use tokio::sync::broadcast;
 
+use crate::{db::Write, error::Result};
+
 pub use event::{Event, Kind, News, Topic, What};
+pub use outbox::{Outbox, Subscriber};
 pub use routes::{Watching, routes};
 
 /// News with a number.
@@ -35,6 +39,7 @@ const HISTORY: usize = 1024;
 
 /// The bus.
 pub struct Bus {
+    outbox: Outbox,
     sender: broadcast::Sender<Arc<LiveEvent>>,
     past: Mutex<Past>,
 }
@@ -60,6 +65,7 @@ impl Default for Bus {
         // Ids begin at the time, so that the id of a former run of the hub is older than all.
         let next = u64::try_from(Timestamp::now().micros()).unwrap_or(1);
         Self {
+            outbox: Outbox::default(),
             sender: broadcast::channel(HISTORY).0,
             past: Mutex::new(Past { next, events: VecDeque::with_capacity(HISTORY) }),
         }
@@ -72,8 +78,32 @@ impl Bus {
         self.past.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    /// What webhooks are owed.
+    #[must_use]
+    pub const fn outbox(&self) -> &Outbox {
+        &self.outbox
+    }
+
+    /// Puts news into the outbox, in the transaction that stores what they tell of; who wants none
+    /// costs nothing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keep(&self, tx: &mut Write, news: impl IntoIterator<Item = &News>) -> Result<()> {
+        if !self.outbox.is_wanted() {
+            return Ok(());
+        }
+        for news in news {
+            self.outbox.keep(tx, news).await?;
+        }
+        Ok(())
+    }
+
     /// Tells everybody.
     pub fn publish(&self, news: News) {
+        if self.outbox.is_wanted() {
+            self.outbox.wake();
+        }
         let mut past = self.past();
         let event = Arc::new(LiveEvent { id: past.next, news });
         past.next += 1;

@@ -1,0 +1,231 @@
+//! The webhooks' tables.
+
+use std::collections::HashSet;
+
+use cloudcore_protocol::Timestamp;
+use serde::Serialize;
+use sqlx::FromRow;
+use utoipa::ToSchema;
+
+use crate::{
+    api::Page,
+    db::{self, Db, Write},
+    error::{Error, Result},
+    live::Kind,
+};
+
+/// A webhook, without its secret.
+#[derive(Debug)]
+pub struct Webhook {
+    pub(super) id: i64,
+    /// Its id.
+    pub webhook_id: String,
+    /// Where it posts.
+    pub url: String,
+    /// What of.
+    pub events: HashSet<Kind>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: i64,
+    webhook_id: String,
+    url: String,
+    events: String,
+    created_at: i64,
+}
+
+impl Row {
+    fn webhook(self) -> Result<Webhook> {
+        Ok(Webhook {
+            id: self.id,
+            webhook_id: self.webhook_id,
+            url: self.url,
+            events: serde_json::from_str(&self.events).map_err(Error::internal)?,
+            created_at: Timestamp::from_micros(self.created_at),
+        })
+    }
+}
+
+pub(super) async fn all(db: &Db) -> Result<Vec<Webhook>> {
+    let rows: Vec<Row> = db::sql("SELECT * FROM webhooks ORDER BY id").all(db).await?;
+    rows.into_iter().map(Row::webhook).collect()
+}
+
+pub(super) async fn count(tx: &mut Write) -> Result<i64> {
+    Ok(db::sql("SELECT count(*) FROM webhooks").value(tx).await?)
+}
+
+pub(super) async fn insert(tx: &mut Write, webhook: &Webhook, sealed: &str) -> Result<()> {
+    db::sql(
+        "INSERT INTO webhooks (webhook_id, url, events, secret, created_at) \
+         VALUES ($1, $2, $3, $4, $5)",
+    )
+    .bind(&webhook.webhook_id)
+    .bind(&webhook.url)
+    .bind(serde_json::to_string(&webhook.events).map_err(Error::internal)?)
+    .bind(sealed)
+    .bind(webhook.created_at.micros())
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn remove(tx: &mut Write, id: &str) -> Result<bool> {
+    db::sql("DELETE FROM webhook_deliveries WHERE webhook_id = $1").bind(id).run(&mut *tx).await?;
+    Ok(db::sql("DELETE FROM webhooks WHERE webhook_id = $1").bind(id).run(tx).await? > 0)
+}
+
+/// Where a webhook posts, and its sealed secret.
+pub(super) async fn target(db: &Db, id: &str) -> Result<Option<(String, String)>> {
+    Ok(db::sql("SELECT url, secret FROM webhooks WHERE webhook_id = $1")
+        .bind(id)
+        .optional(db)
+        .await?)
+}
+
+/// A delivery, as the log shows one.
+#[derive(Debug, Serialize, ToSchema, FromRow)]
+pub struct Delivery {
+    #[serde(skip)]
+    pub(super) id: i64,
+    /// Its id, the same in all attempts.
+    #[schema(example = "whd_0123456789abcdef01234567")]
+    pub delivery_id: String,
+    #[serde(skip)]
+    pub(super) webhook_id: String,
+    /// What happened.
+    #[schema(example = "device_joined")]
+    pub event: String,
+    #[serde(skip)]
+    pub(super) data: String,
+    /// `pending`, `delivered` or `failed`.
+    #[schema(example = "delivered")]
+    pub status: String,
+    /// How often it was tried.
+    pub attempts: i64,
+    /// When it is tried next.
+    #[serde(serialize_with = "time")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub next_attempt_at: Option<i64>,
+    /// What the server answered last.
+    pub response_code: Option<i64>,
+    /// Why the last attempt was none.
+    pub error: Option<String>,
+    /// When it happened.
+    #[serde(serialize_with = "time")]
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Option<i64>,
+    /// When it was delivered or given up.
+    #[serde(serialize_with = "time")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub completed_at: Option<i64>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn time<S: serde::Serializer>(micros: &Option<i64>, serializer: S) -> Result<S::Ok, S::Error> {
+    micros.map(Timestamp::from_micros).serialize(serializer)
+}
+
+pub(super) async fn deliveries(
+    db: &Db,
+    id: &str,
+    page: Page,
+) -> Result<(i64, Vec<Delivery>, Option<i64>)> {
+    let limit = page.limit()?;
+    let count = db::sql("SELECT count(*) FROM webhook_deliveries WHERE webhook_id = $1")
+        .bind(id)
+        .value(db)
+        .await?;
+    let rows: Vec<Delivery> = db::sql(
+        "SELECT * FROM webhook_deliveries WHERE webhook_id = $1 AND id < $2 \
+         ORDER BY id DESC LIMIT $3",
+    )
+    .bind(id)
+    .bind(page.cursor.unwrap_or(i64::MAX))
+    .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+    .all(db)
+    .await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|row| row.id)).flatten();
+    Ok((count, rows, next))
+}
+
+/// The webhooks that something is due for.
+pub(super) async fn due(db: &Db) -> Result<Vec<String>> {
+    Ok(db::sql(
+        "SELECT DISTINCT webhook_id FROM webhook_deliveries \
+         WHERE status = 'pending' AND next_attempt_at <= $1",
+    )
+    .bind(Timestamp::now().micros())
+    .values(db)
+    .await?)
+}
+
+/// Takes up to `most` due deliveries of a webhook, each for `lease` microseconds: who takes one and
+/// dies has delayed it, not lost it.
+pub(super) async fn claim(
+    tx: &mut Write,
+    id: &str,
+    most: usize,
+    lease: i64,
+) -> Result<Vec<Delivery>> {
+    let now = Timestamp::now().micros();
+    Ok(db::sql(
+        "UPDATE webhook_deliveries SET attempts = attempts + 1, next_attempt_at = $3 \
+         WHERE id IN (SELECT id FROM webhook_deliveries WHERE webhook_id = $1 \
+         AND status = 'pending' AND next_attempt_at <= $2 ORDER BY id LIMIT $4) RETURNING *",
+    )
+    .bind(id)
+    .bind(now)
+    .bind(now.saturating_add(lease))
+    .bind(i64::try_from(most).unwrap_or(i64::MAX))
+    .all(tx)
+    .await?)
+}
+
+/// When something is due next.
+pub(super) async fn next_due(db: &Db) -> Result<Option<i64>> {
+    Ok(db::sql("SELECT min(next_attempt_at) FROM webhook_deliveries WHERE status = 'pending'")
+        .value(db)
+        .await?)
+}
+
+/// How an attempt ended: `next` is when to try again, `None` for never.
+pub(super) async fn settle(
+    tx: &mut Write,
+    delivery: &Delivery,
+    answer: &Result<u16, String>,
+    next: Option<i64>,
+) -> Result<()> {
+    let delivered = matches!(answer, Ok(200..=299));
+    let status = match (delivered, next) {
+        (true, _) => "delivered",
+        (false, Some(_)) => "pending",
+        (false, None) => "failed",
+    };
+    let code = answer.as_ref().ok().map(|code| i64::from(*code));
+    let now = Timestamp::now().micros();
+    db::sql(
+        "UPDATE webhook_deliveries SET status = $2, response_code = $3, error = $4, \
+         next_attempt_at = $5, completed_at = $6 WHERE id = $1",
+    )
+    .bind(delivery.id)
+    .bind(status)
+    .bind(code)
+    .bind(answer.as_ref().err())
+    .bind(next.filter(|_| !delivered))
+    .bind((status != "pending").then_some(now))
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
+    db::sql("DELETE FROM webhook_deliveries WHERE completed_at < $1")
+        .bind(before.micros())
+        .run(tx)
+        .await?;
+    Ok(())
+}

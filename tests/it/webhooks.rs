@@ -1,0 +1,248 @@
+//! Webhooks: signed, at least once, and never where they should not go.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use reqwest::{Method, StatusCode};
+use ring::hmac;
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::Mutex,
+    time::timeout,
+};
+
+use crate::world::{PATIENCE, World, eventually};
+
+const HOOKS: &str = "/api/kubeedge/webhooks";
+const SECRET: &str = "your-webhook-secret";
+
+/// A request that came, as it came.
+pub struct Request {
+    head: String,
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    pub fn header(&self, name: &str) -> &str {
+        let named = |line: &str| line.split_once(": ").is_some_and(|(n, _)| n == name);
+        let line = self.head.lines().find(|line| named(line)).expect("the header is there");
+        &line[name.len() + 2..]
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).expect("JSON")
+    }
+}
+
+/// A server that others run: it answers with the statuses it is told, 200 when it is told none.
+pub struct Receiver {
+    listener: TcpListener,
+    statuses: Arc<Mutex<VecDeque<&'static str>>>,
+}
+
+impl Receiver {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self { listener, statuses: Arc::default() }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}/hook", self.listener.local_addr().expect("it is bound"))
+    }
+
+    async fn answer_with(&self, status: &'static str) {
+        self.statuses.lock().await.push_back(status);
+    }
+
+    /// The next request, answered.
+    pub async fn next(&self) -> Request {
+        loop {
+            let accepted = timeout(PATIENCE, self.listener.accept()).await;
+            let (mut stream, _) = accepted.expect("a request in time").expect("a connection");
+            if let Some(request) = read(&mut stream).await {
+                let status = self.statuses.lock().await.pop_front().unwrap_or("200 OK");
+                let answer =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.expect("it is read");
+                return request;
+            }
+        }
+    }
+}
+
+async fn read(stream: &mut TcpStream) -> Option<Request> {
+    let mut bytes = Vec::new();
+    loop {
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = end {
+            let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
+            let length: usize = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |n| n.parse().expect("a number"));
+            if bytes.len() >= end + 4 + length {
+                return Some(Request { head, body: bytes[end + 4..].to_vec() });
+            }
+        }
+        if stream.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+pub fn signature(bytes: &[u8]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = hmac::sign(&key, bytes);
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("sha256={hex}")
+}
+
+async fn hook(world: &World, url: &str, events: Value) -> String {
+    let body = json!({ "url": url, "events": events, "secret": SECRET });
+    let made = world.post(HOOKS, body).await;
+    assert_eq!((&made["status"], &made["secret"]), (&json!("success"), &Value::Null));
+    made["webhook_id"].as_str().expect("an id").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_hears_what_it_asked_for_signed() {
+    let world = World::start_with(&["--webhook-allow-private"]).await;
+    let receiver = Receiver::start().await;
+    let id = hook(&world, &receiver.url(), json!(["device_joined", "command_result"])).await;
+    let agent = world.agent("edge-1", &[]).await;
+    let joined = receiver.next().await;
+    assert_eq!(joined.header("x-cloudcore-event"), "device_joined");
+    assert_eq!(joined.header("content-type"), "application/json");
+    // Over the exact body; and inside it, over the exact data.
+    assert_eq!(joined.header("x-cloudcore-signature"), signature(&joined.body));
+    let body = joined.json();
+    assert_eq!(body["event"], "device_joined");
+    let text = std::str::from_utf8(&joined.body).unwrap();
+    let data = text.find("\"data\":").unwrap() + 7..text.rfind(",\"signature\":").unwrap();
+    assert_eq!(body["signature"], signature(text[data].as_bytes()));
+    let data = &body["data"];
+    assert_eq!((&data["node_name"], &data["device_id"]), (&json!("edge-1"), &json!("edge-1")));
+    assert!(data["timestamp"].as_str().unwrap().ends_with('Z'));
+
+    // Not what it did not ask for: no heartbeat, no command_sent.
+    let command = world.run("edge-1", "get_status", json!({})).await;
+    let ended = receiver.next().await.json();
+    assert_eq!(ended["event"], "command_result");
+    assert_eq!(ended["data"]["command_id"], command["command_id"]);
+
+    let tested = async || world.post(&format!("{HOOKS}/{id}/test"), json!({})).await;
+    let (told, request) = tokio::join!(tested(), receiver.next());
+    assert_eq!((&told["status"], &told["response_code"]), (&json!("success"), &json!(200)));
+    assert_eq!(request.json()["event"], "test");
+    receiver.answer_with("410 Gone").await;
+    let (told, _) = tokio::join!(tested(), receiver.next());
+    assert_eq!((&told["status"], &told["response_code"]), (&json!("failed"), &json!(410)));
+
+    let listed = world.get(HOOKS).await;
+    assert_eq!(listed["webhooks"][0]["events"], json!(["device_joined", "command_result"]));
+    assert!(!listed.to_string().contains(SECRET), "{listed}");
+    let log = world.get(&format!("{HOOKS}/{id}/deliveries")).await;
+    assert_eq!((&log["count"], &log["deliveries"][0]["status"]), (&json!(2), &json!("delivered")));
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_server_refuses_comes_again_even_after_a_kill() {
+    let mut world = World::start_with(&["--webhook-allow-private"]).await;
+    let receiver = Receiver::start().await;
+    let id = hook(&world, &receiver.url(), json!(["command_sent"])).await;
+    world.post("/api/kubeedge/device/join", json!({ "node_name": "n", "device_id": "d" })).await;
+    receiver.answer_with("500 Internal Server Error").await;
+    // A redirect is no answer, and is not followed.
+    receiver.answer_with("307 Temporary Redirect\r\nlocation: /elsewhere").await;
+    world.send("d", json!({ "command": "get_status", "timeout": 600 })).await;
+    let first = receiver.next().await;
+    eventually("the refusal to be noted", async || {
+        let log = world.get(&format!("{HOOKS}/{id}/deliveries")).await;
+        (log["deliveries"][0]["response_code"] == 500).then_some(())
+    })
+    .await;
+    world.kill_hub().await;
+    world.start_hub().await;
+    let (second, third) = (receiver.next().await, receiver.next().await);
+    for again in [&second, &third] {
+        assert!(again.head.starts_with("POST /hook "), "{}", again.head);
+        assert_eq!(again.header("x-cloudcore-delivery"), first.header("x-cloudcore-delivery"));
+        assert_eq!(again.body, first.body);
+    }
+    let log = eventually("the delivery to be noted", async || {
+        let log = world.get(&format!("{HOOKS}/{id}/deliveries")).await;
+        (log["deliveries"][0]["status"] == "delivered").then_some(log)
+    })
+    .await;
+    assert_eq!((&log["count"], &log["deliveries"][0]["attempts"]), (&json!(1), &json!(3)));
+
+    // What a deleted webhook was owed is gone.
+    receiver.answer_with("503 Service Unavailable").await;
+    world.send("d", json!({ "command": "get_status", "timeout": 600 })).await;
+    receiver.next().await;
+    let path = format!("{HOOKS}/{id}");
+    assert_eq!(world.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    assert_eq!(world.call(Method::DELETE, &path, None).await.0, StatusCode::NOT_FOUND);
+    let other = hook(&world, &receiver.url(), json!(["command_sent"])).await;
+    let sent = world.send("d", json!({ "command": "get_status", "timeout": 600 })).await;
+    assert_eq!(receiver.next().await.json()["data"]["command_id"], sent);
+    assert_eq!(world.get(&format!("{HOOKS}/{other}/deliveries")).await["count"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn webhooks_do_not_reach_into_the_hubs_network() {
+    let world = World::start().await;
+    let receiver = Receiver::start().await;
+    let port = receiver.listener.local_addr().unwrap().port();
+    let events = json!(["alert"]);
+    for url in [
+        receiver.url(),
+        format!("http://[::1]:{port}/"),
+        format!("http://2130706433:{port}/"),
+        "http://169.254.169.254/latest/meta-data/".into(),
+        "ftp://example.org/".into(),
+        "http://user:secret@example.org/".into(),
+        "nonsense".into(),
+    ] {
+        let body = json!({ "url": url, "events": events });
+        let (status, answer) = world.call(Method::POST, HOOKS, Some(body)).await;
+        assert_eq!(
+            (status, &answer["code"]),
+            (StatusCode::BAD_REQUEST, &json!("API-001")),
+            "{url}"
+        );
+    }
+    // A name is resolved when something is posted, and what it leads to is looked at then.
+    let url = format!("http://localhost:{port}/");
+    let made = world.post(HOOKS, json!({ "url": url, "events": events })).await;
+    assert_eq!(made["secret"].as_str().unwrap().len(), 64);
+    let path = format!("{HOOKS}/{}/test", made["webhook_id"].as_str().unwrap());
+    let told = world.post(&path, json!({})).await;
+    assert_eq!((&told["status"], &told["response_code"]), (&json!("failed"), &Value::Null));
+    assert!(told["error"].as_str().unwrap().contains("private"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_are_a_hundred_webhooks_at_most() {
+    let mut world = World::start().await;
+    let new = json!({ "url": "https://example.org/hook", "events": ["alert"] });
+    for _ in 0..100 {
+        world.post(HOOKS, new.clone()).await;
+    }
+    let (status, answer) = world.call(Method::POST, HOOKS, Some(new.clone())).await;
+    assert_eq!((status, &answer["code"]), (StatusCode::FORBIDDEN, &json!("API-003")));
+    for bad in [
+        json!({ "url": "https://example.org/", "events": [] }),
+        json!({ "url": "https://example.org/", "events": ["everything"] }),
+        json!({ "url": "https://example.org/", "events": ["alert"], "secret": "1234567" }),
+        json!({ "url": "https://example.org/", "events": ["alert"], "secret": "x".repeat(257) }),
+        json!({ "url": format!("https://example.org/{}", "x".repeat(2000)), "events": ["alert"] }),
+    ] {
+        let (status, answer) = world.call(Method::POST, HOOKS, Some(bad.clone())).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{bad}: {answer}");
+    }
+    world.become_user("oscar", "operator").await;
+    assert_eq!(world.call(Method::GET, HOOKS, None).await.0, StatusCode::FORBIDDEN);
+}
