@@ -175,7 +175,7 @@ impl Hub {
             keys: Arc::clone(&keys),
             objects,
             data_dir: config.data_dir.clone(),
-            restored: restored(&settings, &devices),
+            restored: restored(&settings, &devices, &webhooks),
             turn: tokio::sync::Mutex::default(),
         });
         let metrics = Arc::new(Metrics {
@@ -364,12 +364,17 @@ fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
 }
 
 /// What the rooms do when a backup was restored under them.
-fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
-    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+fn restored(
+    settings: &Arc<Settings>,
+    devices: &Arc<Devices>,
+    webhooks: &Arc<Webhooks>,
+) -> backup::Restored {
+    let rooms = (Arc::clone(settings), Arc::clone(devices), Arc::clone(webhooks));
     Box::new(move |_| {
-        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        let (settings, devices, webhooks) = rooms.clone();
         Box::pin(async move {
             settings.reload().await?;
+            webhooks.reload().await?;
             devices.restored().await
         })
     })

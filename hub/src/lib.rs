@@ -2,9 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
-//! devices, webhooks > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db,
-//! objects > error, config`
+//! `main > app > http, inbox, health, metrics > commands > alerts, backup, certificates,
+//! detections > devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings >
+//! keys, db, objects > error, config`
 
 pub mod app;
 pub mod config;

@@ -44,7 +44,7 @@ pub enum Store {
 impl Store {
     /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
     /// PostgreSQL.
-    fn of_this_run() -> Self {
+    pub fn of_this_run() -> Self {
         match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite,
             Ok("postgres") => Self::Postgres(postgres::shared().database()),

@@ -34,19 +34,22 @@ pub enum Include {
     Commands,
     /// Detections.
     Detections,
+    /// Webhooks.
+    Webhooks,
     /// The hub's own CA and keys.
     Certificates,
 }
 
 impl Include {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Config,
         Self::Tokens,
         Self::Devices,
         Self::Users,
         Self::Commands,
         Self::Detections,
+        Self::Webhooks,
         Self::Certificates,
     ];
 
