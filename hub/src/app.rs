@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::{self, Apps},
     auth::{self, Audit, Auth, Role},
     backup::{self, Backups},
     blobs::{self, Blobs},
@@ -22,8 +23,9 @@ use crate::{
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
     db::Db,
-    detections::{self, Detections},
+    detections::Detections,
     devices::{self, Devices},
+    diagnostics::{self, Diagnostics},
     error::{Code, Error, Result},
     health, http, inbox,
     keys::{self, Keys},
@@ -31,6 +33,7 @@ use crate::{
     live::{self, Bus, Watching},
     metrics::{self, Metrics},
     objects::Objects,
+    overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
@@ -147,6 +150,18 @@ impl Hub {
             Arc::clone(&bus),
             Arc::clone(&settings),
         ));
+        let apps = Arc::new(Apps::new(
+            db.clone(),
+            Arc::clone(&devices),
+            Arc::clone(&commands),
+            Arc::clone(&settings),
+        ));
+        let overview = Arc::new(Overview {
+            devices: Arc::clone(&devices),
+            detections: Arc::clone(&detections),
+            apps: Arc::clone(&apps),
+        });
+        let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
@@ -189,13 +204,15 @@ impl Hub {
             [
                 health::routes(db.clone()).into(),
                 auth::routes(auth, audit),
-                tokens::routes(tokens).into(),
+                tokens::routes(tokens),
                 certificates::routes(Arc::clone(&certificates)),
                 backup::routes(backups),
-                devices::routes(Arc::clone(&devices)).into(),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
-                commands::routes(Arc::clone(&commands)).into(),
-                blobs::routes(Arc::clone(&blobs)).into(),
+                devices::routes(Arc::clone(&devices)),
+                overview::routes(overview),
+                apps::routes(Arc::clone(&apps)),
+                commands::routes(Arc::clone(&commands)),
+                diagnostics::routes(Arc::clone(&diagnostics)),
+                blobs::routes(Arc::clone(&blobs)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics).into(),
@@ -223,6 +240,8 @@ impl Hub {
             Kept {
                 devices,
                 detections,
+                apps,
+                diagnostics,
                 commands,
                 blobs,
                 certificates,
@@ -490,6 +509,8 @@ async fn watch_certificate(
 struct Kept {
     devices: Arc<Devices>,
     detections: Arc<Detections>,
+    apps: Arc<Apps>,
+    diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
@@ -514,6 +535,8 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
         let done = async {
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
+            kept.apps.settle().await?;
+            kept.diagnostics.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
             kept.answers.forget().await?;

@@ -397,7 +397,8 @@ impl Writer {
         devices::record_heartbeats(tx, &heartbeats).await?;
         detections::record(tx, &seen).await?;
         outcome.news = self.news(batch, outcome);
-        self.bus.keep(tx, &outcome.news).await
+        self.bus.keep(tx, &outcome.news).await?;
+        self.commands.keep(tx, &outcome.changes).await
     }
 
     /// What watchers are told of a batch.
@@ -417,7 +418,6 @@ impl Writer {
                 _ => {}
             }
         }
-        news.extend(self.commands.news(&outcome.changes));
         news
     }
 
@@ -430,5 +430,6 @@ impl Writer {
             }
         }
         outcome.news.into_iter().for_each(|news| self.bus.publish(news));
+        self.commands.publish(&outcome.changes);
     }
 }

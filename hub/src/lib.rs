@@ -2,9 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, backup, certificates,
-//! detections > devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings >
-//! keys, db, objects > error, config`
+//! `main > app > http, inbox, health, metrics, overview > apps, diagnostics > commands > alerts,
+//! backup, certificates, detections > devices, webhooks > link > live > blobs, tokens > auth,
+//! pki > api, settings > keys, db, objects > error, config`
 
 pub mod app;
 pub mod config;
@@ -12,6 +12,7 @@ pub mod error;
 
 mod alerts;
 mod api;
+mod apps;
 mod auth;
 mod backup;
 mod blobs;
@@ -20,6 +21,7 @@ mod commands;
 mod db;
 mod detections;
 mod devices;
+mod diagnostics;
 mod health;
 mod http;
 mod inbox;
@@ -28,6 +30,7 @@ mod link;
 mod live;
 mod metrics;
 mod objects;
+mod overview;
 mod pki;
 mod settings;
 mod tokens;

@@ -66,7 +66,7 @@ struct BackupArgs {
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// What it holds: config, tokens, devices, users, commands, detections, webhooks,
-    /// certificates
+    /// apps, certificates
     /// [default: all of it]
     #[arg(long, value_delimiter = ',')]
     include: Vec<Include>,

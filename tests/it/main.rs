@@ -17,6 +17,7 @@ mod commands;
 mod contract;
 mod deploy;
 mod detection;
+mod edge;
 mod faults;
 mod join;
 mod link;

@@ -85,7 +85,7 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 11] = [
+pub(super) const TABLES: [Kept; 13] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -133,6 +133,8 @@ pub(super) const TABLES: [Kept; 11] = [
         sealed: Some(Sealed { column: "secret", name: "webhook_id", context: webhooks::context }),
         ..replaced("webhooks", Include::Webhooks)
     },
+    replaced("apps", Include::Apps),
+    replaced("app_devices", Include::Apps),
 ];
 
 /// The tables of these parts.
@@ -149,10 +151,11 @@ mod tests {
     use crate::db::{Db, sql};
 
     /// The head of this file says why.
-    const LEFT_OUT: [&str; 7] = [
+    const LEFT_OUT: [&str; 8] = [
         "alerts",
         "audit_log",
         "blobs",
+        "connection_tests",
         "heartbeats",
         "idempotency_keys",
         "tickets",

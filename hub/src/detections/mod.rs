@@ -1,12 +1,8 @@
 //! What cameras saw: stored once each, counted per device, told to the watchers.
 
-mod routes;
-
 use cloudcore_protocol::{Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
 use serde_json::{Value, json};
 use sqlx::FromRow;
-
-pub use routes::routes;
 
 use crate::{
     api,

@@ -3,8 +3,10 @@
 //! A device is online while its session lives. It is `Ready` until [`GRACE`] after that, so that a
 //! short cut of the network is no news.
 
+mod batch;
 mod join;
 mod routes;
+mod shown;
 mod store;
 
 use std::{
@@ -19,7 +21,8 @@ use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
-pub use routes::{details, routes};
+pub use routes::routes;
+pub use shown::Details;
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
@@ -340,7 +343,7 @@ pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat)
     let what = What::Heartbeat {
         cpu: cpu.as_deref(),
         memory: &crate::api::size(heartbeat.memory_used_bytes),
-        vitals: &routes::vitals(heartbeat),
+        vitals: &shown::vitals(heartbeat),
     };
     news(device, node, what)
 }

@@ -48,13 +48,16 @@ pub struct Device {
 }
 
 /// Which devices a list names.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Rows at most.
+    /// Rows at most; 100 where absent.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// `next_cursor` of the page before.
     pub cursor: Option<i64>,
     /// `Ready` or `NotReady`.
+    #[param(pattern = "^(Ready|NotReady)$")]
     pub status: Option<String>,
     /// What it is.
     pub device_type: Option<String>,
@@ -137,6 +140,7 @@ pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
         "DELETE FROM detection_totals WHERE device_id = $1",
+        "DELETE FROM app_devices WHERE device_id = $1",
     ] {
         db::sql(sql).bind(id.as_str()).run(&mut *tx).await?;
     }
@@ -323,7 +327,7 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
 }
 
 fn body(heartbeat: &Heartbeat) -> Value {
-    super::routes::vitals(heartbeat)
+    super::shown::vitals(heartbeat)
 }
 
 pub(super) async fn forget_heartbeats(db: &Db, before: Timestamp) -> Result<u64> {
