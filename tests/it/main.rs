@@ -8,12 +8,14 @@
     reason = "a test that is surprised has failed"
 )]
 
+mod alerts;
 mod api;
 mod auth;
 mod authorization;
 mod backup;
 mod certificates;
 mod commands;
+mod config;
 mod contract;
 mod deploy;
 mod detection;
@@ -21,6 +23,8 @@ mod edge;
 mod faults;
 mod join;
 mod link;
+mod maintenance;
+mod metrics;
 mod objects;
 mod postgres;
 mod ranks;

@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 pub use routes::{Application, routes};
 
 use crate::{
-    commands::{Accepted, Change, Commands, NewCommand, Row, State},
+    commands::{Accepted, Cancelled, Commands, NewCommand, Row, State},
     db::{Db, Write},
     devices::Devices,
     error::{Code, Error, Result},
@@ -92,7 +92,7 @@ pub struct Apps {
 #[derive(Default)]
 struct Orders {
     accepted: Vec<Accepted>,
-    cancelled: Vec<Change>,
+    cancelled: Vec<Cancelled>,
 }
 
 impl Apps {
@@ -240,7 +240,7 @@ impl Apps {
 
     /// Hands committed orders over and waits a little for what becomes of them.
     async fn carry_out(&self, orders: Orders) -> Result<()> {
-        self.commands.tell_cancelled(&orders.cancelled);
+        self.commands.tell_cancelled(orders.cancelled);
         if orders.accepted.is_empty() {
             return Ok(());
         }
@@ -267,8 +267,7 @@ impl Apps {
         let mut tx = self.db.write().await?;
         for placed in open {
             let by = |row: &&Row| placed.command_id.as_deref() == Some(row.id.as_str());
-            let Some(row) = ended.iter().find(by) else { continue };
-            match settled(&placed, row)? {
+            match settled(&placed, ended.iter().find(by))? {
                 Some(placed) => store::settle(&mut tx, &placed).await?,
                 None => {
                     store::unplace(&mut tx, &placed).await?;
@@ -336,22 +335,25 @@ impl Place {
     }
 }
 
-/// How an app stands after its device's command has ended; `None` where it is gone.
-fn settled(placed: &Placed, row: &Row) -> Result<Option<Placed>> {
+/// How an app stands after its device's command has ended; `None` where it is gone. A restore may
+/// have brought the app without the command.
+fn settled(placed: &Placed, row: Option<&Row>) -> Result<Option<Placed>> {
     let removing = placed.standing()? == Standing::Removing;
-    let result = row.result.clone().unwrap_or(Value::Null);
-    let reason = result["error"].as_str().unwrap_or(row.state.as_str());
-    if removing && (row.state == State::Completed || NEVER_RAN.contains(&reason)) {
+    let completed = row.is_some_and(|row| row.state == State::Completed);
+    let result = row.and_then(|row| row.result.clone()).unwrap_or(Value::Null);
+    let ended = row.map_or("forgotten", |row| row.state.as_str());
+    let reason = result["error"].as_str().unwrap_or(ended);
+    if removing && (completed || NEVER_RAN.contains(&reason)) {
         return Ok(None);
     }
     let mut after = placed.clone();
-    if row.state == State::Completed {
+    if completed {
         after.status = Standing::Running.as_str().to_owned();
         // Where the device's engine publishes one.
         after.port = result["port"].as_i64().filter(|port| (1..=65_535).contains(port));
         (after.reason, after.message) = (None, None);
     } else {
-        let message = result["message"].as_str().unwrap_or("the device did not say why");
+        let message = result["message"].as_str().unwrap_or("what became of it is not known");
         after.status = Standing::Failed.as_str().to_owned();
         after.reason = Some(reason.to_owned());
         after.message = Some(match removing {
@@ -360,4 +362,69 @@ fn settled(placed: &Placed, row: &Row) -> Result<Option<Placed>> {
         });
     }
     Ok(Some(after))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that is surprised has failed")]
+
+    use cloudcore_protocol::Timestamp;
+
+    use super::*;
+
+    fn placed(standing: Standing) -> Placed {
+        let place = Place {
+            device_id: "cam-1".into(),
+            standing,
+            reason: None,
+            message: None,
+            command_id: Some("cmd".into()),
+        };
+        place.of(&"counter".parse().unwrap(), "counter:1")
+    }
+
+    fn row(state: State, result: Value) -> Row {
+        let now = Timestamp::now();
+        Row {
+            id: CommandId::generate(),
+            device_id: "cam-1".into(),
+            node_name: None,
+            name: "deploy_app".into(),
+            parameters: "{}".into(),
+            state,
+            result: Some(result),
+            sent_at: now,
+            deadline: now,
+            completed_at: Some(now),
+            execution_us: None,
+        }
+    }
+
+    #[test]
+    fn an_engine_that_runs_the_app_names_its_port() {
+        let done = row(State::Completed, json!({ "success": true, "port": 5001 }));
+        let after = settled(&placed(Standing::Pending), Some(&done)).unwrap().unwrap();
+        assert_eq!((after.status.as_str(), after.port), ("Running", Some(5001)));
+        let odd = row(State::Completed, json!({ "port": 70_000 }));
+        let after = settled(&placed(Standing::Pending), Some(&odd)).unwrap().unwrap();
+        assert_eq!((after.status.as_str(), after.port), ("Running", None));
+    }
+
+    #[test]
+    fn an_app_is_gone_once_its_device_says_so_or_never_ran_it() {
+        let removing = placed(Standing::Removing);
+        let done = row(State::Completed, json!({ "success": true }));
+        assert!(settled(&removing, Some(&done)).unwrap().is_none());
+        let never = row(State::Failed, json!({ "error": "no_container_engine", "message": "no" }));
+        assert!(settled(&removing, Some(&never)).unwrap().is_none());
+        let kept = settled(&placed(Standing::Pending), Some(&never)).unwrap().unwrap();
+        assert_eq!((kept.status.as_str(), kept.reason.as_deref()), ("Failed", Some(NEVER_RAN[0])));
+        // What did not get there in time may still run.
+        let late = row(State::Expired, Value::Null);
+        let kept = settled(&removing, Some(&late)).unwrap().unwrap();
+        assert_eq!((kept.status.as_str(), kept.reason.as_deref()), ("Failed", Some("expired")));
+        assert!(kept.message.unwrap().starts_with("not removed: "));
+        let lost = settled(&placed(Standing::Pending), None).unwrap().unwrap();
+        assert_eq!(lost.reason.as_deref(), Some("forgotten"));
+    }
 }

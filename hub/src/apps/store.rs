@@ -169,13 +169,13 @@ pub(super) async fn drop_if_nowhere(tx: &mut Write, app: &str) -> Result<()> {
     Ok(())
 }
 
-/// Apps on devices whose order has ended, and that do not say so yet. At most 1000; the rest comes
-/// next time.
+/// Apps on devices whose order has ended or is not known any more, and that do not say so yet. At
+/// most 1000; the rest comes next time.
 pub(super) async fn settling(db: &Db) -> Result<Vec<Placed>> {
     Ok(db::sql(
-        "SELECT a.* FROM app_devices a JOIN commands c ON c.command_id = a.command_id \
+        "SELECT a.* FROM app_devices a LEFT JOIN commands c ON c.command_id = a.command_id \
          WHERE a.status IN ('Pending', 'Removing') \
-         AND c.status NOT IN ('queued', 'sent', 'running') LIMIT 1000",
+         AND (c.status IS NULL OR c.status NOT IN ('queued', 'sent', 'running')) LIMIT 1000",
     )
     .all(db)
     .await?)

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use life::{Event, State};
 pub use progress::{Change, Ending, apply, ending};
 pub use routes::routes;
-pub use store::{Filter, Row};
+pub use store::{Filter, Row, count_by_status};
 
 use crate::{
     blobs::Blobs,
@@ -92,6 +92,14 @@ pub struct Accepted {
     timeout: Duration,
 }
 
+/// A command that was cancelled; told to its device and to watchers once that is committed.
+#[derive(Debug)]
+#[must_use]
+pub struct Cancelled {
+    change: Change,
+    news: Vec<News>,
+}
+
 impl Commands {
     /// Over this database.
     #[must_use]
@@ -131,9 +139,9 @@ impl Commands {
         let undelivered = self.hand_over(std::slice::from_ref(&accepted)).await;
         if !new.queue && !undelivered.is_empty() {
             let mut tx = self.db.write().await?;
-            let change = self.cancel_in(&mut tx, &accepted.id).await?;
+            let cancelled = self.cancel_in(&mut tx, &accepted.id).await?;
             tx.commit().await?;
-            self.tell_cancelled(change.as_slice());
+            self.tell_cancelled(cancelled);
             return Err(away());
         }
         Ok(accepted)
@@ -162,12 +170,12 @@ impl Commands {
             ));
         }
         store::insert(tx, &id, new, &parameters, sent_at, deadline).await?;
-        let news = live::Event {
+        let sent = live::Event {
             device_id: Some(new.device_id.as_str()),
             node_name: Some(&node_name),
             what: What::CommandSent { id: id.as_str(), command: &new.name },
-        }
-        .news();
+        };
+        let news = sent.news();
         self.bus.keep(tx, [&news]).await?;
         Ok(Accepted {
             id,
@@ -189,13 +197,13 @@ impl Commands {
         let mut tx = self.db.write().await?;
         let before =
             store::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("command", id))?;
-        let Some(change) = self.cancel_in(&mut tx, id).await? else {
+        let Some(cancelled) = self.cancel_in(&mut tx, id).await? else {
             let ended = before.state.as_str();
             return Err(Error::new(Code::Exists, format!("command '{id}' has ended: {ended}"))
                 .with_details(json!({ "command_id": id, "status": ended })));
         };
         tx.commit().await?;
-        self.tell_cancelled(std::slice::from_ref(&change));
+        self.tell_cancelled([cancelled]);
         Ok(before)
     }
 
@@ -204,21 +212,24 @@ impl Commands {
     ///
     /// # Errors
     /// The database's.
-    pub async fn cancel_in(&self, tx: &mut Write, id: &CommandId) -> Result<Option<Change>> {
+    pub async fn cancel_in(&self, tx: &mut Write, id: &CommandId) -> Result<Option<Cancelled>> {
         let change = apply(tx, id, None, Event::Cancel, &Ending::default()).await?;
-        self.keep(tx, change.as_slice()).await?;
-        Ok(change)
+        let Some(change) = change else { return Ok(None) };
+        let news = self.news(std::slice::from_ref(&change));
+        self.bus.keep(tx, &news).await?;
+        Ok(Some(Cancelled { change, news }))
     }
 
     /// Tells devices and watchers of commands that were cancelled.
-    pub fn tell_cancelled(&self, changes: &[Change]) {
-        for change in changes {
+    pub fn tell_cancelled(&self, cancelled: impl IntoIterator<Item = Cancelled>) {
+        for Cancelled { change, news } in cancelled {
             if let Ok(device) = change.device_id.parse() {
                 // Also when it was only queued: it may be on its way this moment.
                 self.recall(&device, &change.id);
             }
+            news.into_iter().for_each(|news| self.bus.publish(news));
+            self.wake(&[change]);
         }
-        self.publish(changes);
     }
 
     /// A command as it stands.
@@ -302,9 +313,7 @@ impl Commands {
             changes.extend(apply(&mut tx, &id, None, Event::TimeOut, &Ending::default()).await?);
         }
         let next = store::next_deadline(&mut tx, now, VERDICT).await?;
-        self.keep(&mut tx, &changes).await?;
-        tx.commit().await?;
-        self.publish(&changes);
+        self.commit(tx, &changes).await?;
         // A clock that jumps must not make this sleep for long.
         let longest = Duration::from_secs(30);
         Ok(next.map_or(longest, |at| at.since(now)).clamp(Duration::from_millis(10), longest))
@@ -320,25 +329,26 @@ impl Commands {
         tx.commit().await
     }
 
-    /// Puts the ends among changes into the outbox of events, in their transaction.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn keep(&self, tx: &mut Write, changes: &[Change]) -> Result<()> {
-        self.bus.keep(tx, &self.news(changes)).await
+    /// Commits changes and tells the watchers.
+    async fn commit(&self, mut tx: Write, changes: &[Change]) -> Result<()> {
+        let news = self.news(changes);
+        self.bus.keep(&mut tx, &news).await?;
+        tx.commit().await?;
+        news.into_iter().for_each(|news| self.bus.publish(news));
+        self.wake(changes);
+        Ok(())
     }
 
-    /// Tells the watchers of changes that are committed.
-    pub fn publish(&self, changes: &[Change]) {
-        let news = self.news(changes);
-        if !news.is_empty() {
+    /// Wakes those who wait for ends, once these changes are committed.
+    pub fn wake(&self, changes: &[Change]) {
+        if changes.iter().any(|change| change.state.is_final()) {
             self.ended.send_replace(());
         }
-        news.into_iter().for_each(|news| self.bus.publish(news));
     }
 
     /// What watchers are told of changes: the ends among them.
-    fn news(&self, changes: &[Change]) -> Vec<News> {
+    #[must_use]
+    pub fn news(&self, changes: &[Change]) -> Vec<News> {
         let ends = changes.iter().filter(|change| change.state.is_final());
         ends.map(|change| {
             let mut result = change.result.clone().unwrap_or_default();

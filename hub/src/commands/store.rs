@@ -152,7 +152,7 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Opt
     let count = bound(db::joined(&["SELECT count(*) FROM commands WHERE ", MATCHES]));
     let count: i64 = count.value(db).await?;
     let page = db::joined(&[
-        "SELECT id, command_id, device_id, command_type, '' AS parameters, status, \
+        "SELECT id, command_id, device_id, command_type, NULL AS node_name, '' AS parameters, status, \
          CASE WHEN length(result) <= $6 THEN result END AS result, sent_at, deadline, \
          completed_at, execution_us FROM commands WHERE ",
         MATCHES,
@@ -170,13 +170,16 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Opt
 }
 
 pub(super) async fn get_all(db: &Db, ids: &[CommandId]) -> Result<Vec<Row>> {
-    db::sql("SELECT c.* FROM {rows} JOIN commands c ON c.command_id = value->>0")
-        .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
-        .all::<Stored>(db)
-        .await?
-        .into_iter()
-        .map(Stored::parse)
-        .collect()
+    db::sql(
+        "SELECT c.*, d.node_name FROM {rows} JOIN commands c ON c.command_id = value->>0 \
+         LEFT JOIN devices d ON d.device_id = c.device_id",
+    )
+    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .all::<Stored>(db)
+    .await?
+    .into_iter()
+    .map(Stored::parse)
+    .collect()
 }
 
 /// The device's commands that were cancelled and would still have time: it may have been away when
@@ -290,4 +293,12 @@ pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
         .run(&mut *tx)
         .await?;
     Ok(())
+}
+
+/// How many commands of each status are kept.
+///
+/// # Errors
+/// The database's.
+pub async fn count_by_status(db: &Db) -> Result<Vec<(String, i64)>> {
+    Ok(db::sql("SELECT status, count(*) FROM commands GROUP BY status").all(db).await?)
 }

@@ -69,6 +69,15 @@ impl Detections {
         Ok(found.unwrap_or_default())
     }
 
+    /// How many objects all devices saw, also those that are forgotten.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn total(&self) -> Result<i64> {
+        let sum = "SELECT CAST(coalesce(sum(detections), 0) AS BIGINT) FROM detection_totals";
+        Ok(db::sql(sum).value(&self.db).await?)
+    }
+
     /// How much all devices saw since `since`.
     ///
     /// # Errors

@@ -270,12 +270,34 @@ pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+/// Whether it is a member.
+pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<bool> {
     db::sql("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())
         .run(&mut *tx)
         .await?;
-    Ok(())
+    let members =
+        db::sql("SELECT count(*) FROM devices WHERE device_id = $1 AND joined_at IS NOT NULL");
+    let members: i64 = members.bind(id.as_str()).value(tx).await?;
+    Ok(members > 0)
+}
+
+/// Members that were here once, are not now, and have no alert for it.
+pub(super) async fn missing(tx: &mut Write) -> Result<Vec<(DeviceId, NodeName)>> {
+    let rows: Vec<(String, String)> = db::sql(
+        "SELECT device_id, node_name FROM devices \
+         WHERE status = 'NotReady' AND joined_at IS NOT NULL AND last_seen IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.device_id = devices.device_id \
+                         AND kind = $1 AND ended_at IS NULL)",
+    )
+    .bind(crate::alerts::OFFLINE)
+    .all(tx)
+    .await?;
+    rows.into_iter().map(|(device, node)| named(device, node)).collect()
+}
+
+fn named(device: String, node: String) -> Result<(DeviceId, NodeName)> {
+    Ok((device.try_into().map_err(Error::internal)?, node.try_into().map_err(Error::internal)?))
 }
 
 /// A heartbeat to store.
