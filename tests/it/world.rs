@@ -264,6 +264,13 @@ impl World {
         self.hub = Some(hub);
     }
 
+    /// Has the hub listen on every address of this machine from now on, and not only on loopback.
+    pub async fn open_to_others(&mut self) {
+        self.kill_hub().await;
+        self.http = "0.0.0.0:0".into();
+        self.start_hub().await;
+    }
+
     pub async fn kill_hub(&mut self) {
         self.hub.take().expect("a hub").kill().await;
     }
