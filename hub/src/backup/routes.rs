@@ -47,6 +47,7 @@ struct NewBackup {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = BackupCreated)]
 struct Created {
     /// Always `success`.
     #[schema(example = "success")]
