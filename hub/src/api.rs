@@ -69,6 +69,10 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     if holds_nul(bytes) {
         return Err(Error::invalid("the body: text must not hold NUL"));
     }
+    // To serde a list is as good as an object, the fields one after another.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("the body must be a JSON object"));
+    }
     serde_json::from_slice(bytes)
         .or_else(|error| {
             // To JSON `90.0` is as whole a number as `90`, to serde it is not.
