@@ -41,7 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A JSON body that may be left out, or be null.
+/// A JSON body that may be left out, or null.
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
@@ -50,8 +50,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let bytes = json(request).await?;
-        let body = if bytes.is_empty() { None } else { parse::<Option<T>>(&bytes)? };
-        Ok(Self(body.unwrap_or_default()))
+        let given: Option<T> = if bytes.is_empty() { None } else { parse(&bytes)? };
+        Ok(Self(given.unwrap_or_default()))
     }
 }
 

@@ -1,6 +1,11 @@
 //! The only wiring: builds the services, binds the listeners, owns the tasks.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
@@ -31,6 +36,7 @@ use crate::{
     live::{self, Bus, Watching},
     maintenance::{self, Maintenance},
     metrics::{self, Metrics},
+    mqtt::{self, Mqtt},
     objects::Objects,
     overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
@@ -48,6 +54,10 @@ pub struct Hub {
     pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// Where MQTT clients connect, if to this hub.
+    pub mqtt: Option<SocketAddr>,
+    /// Where they connect by TLS, if they can.
+    pub mqtts: Option<SocketAddr>,
     /// The OpenAPI document of what it serves.
     pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
@@ -106,15 +116,15 @@ impl Hub {
         let advertised =
             config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
 
-        let secure = match &config.https {
-            Some(https) => Some((
-                bind(https.address).await?,
-                Arc::new(Https::open(Arc::clone(&pki), https_source(&config, https, &advertised))?),
-            )),
+        let certificate = match https_source(&config, &advertised) {
+            Some(source) => Some(Arc::new(Https::open(Arc::clone(&pki), source)?)),
+            None => None,
+        };
+        let secure = match config.https.as_ref().zip(certificate.clone()) {
+            Some((https, certificate)) => Some((bind(https.address).await?, certificate)),
             None => None,
         };
         let https_address = secure.as_ref().map(|((_, address), _)| *address);
-        let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
         let configurations = Configurations::new(
             Arc::clone(&settings),
@@ -137,7 +147,7 @@ impl Hub {
             db.clone(),
             Arc::clone(&keys),
             Arc::clone(&pki),
-            advertised,
+            advertised.clone(),
             Arc::clone(&settings),
         ));
         let devices = Arc::new(Devices::new(
@@ -209,9 +219,25 @@ impl Hub {
             keys: Arc::clone(&keys),
             objects: Arc::clone(&objects),
             data_dir: config.data_dir.clone(),
-            restored: restored(&settings, &devices),
+            restored: restored(&settings, &devices, &webhooks),
             turn: tokio::sync::Mutex::default(),
         });
+        let mqtt = Mqtt::open(
+            mqtt::Parts {
+                db: db.clone(),
+                auth: Arc::clone(&auth),
+                audit: audit.clone(),
+                settings: Arc::clone(&settings),
+                devices: Arc::clone(&devices),
+                commands: Arc::clone(&commands),
+                registry: Arc::clone(&registry),
+                bus: Arc::clone(&bus),
+            },
+            mqtt_choice(&config, certificate.as_deref(), &advertised)?,
+            shutdown.clone(),
+        )
+        .await?;
+        let mqtt_addresses = (mqtt.address, mqtt.tls_address);
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -235,6 +261,7 @@ impl Hub {
                 apps::routes(Arc::clone(&apps)),
                 commands::routes(Arc::clone(&commands)),
                 diagnostics::routes(Arc::clone(&diagnostics)),
+                mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
@@ -265,6 +292,7 @@ impl Hub {
             let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
             async move { certificates.watch_ends(shutdown).await }
         });
+        tasks.spawn(async move { Box::pin(mqtt.run()).await });
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
@@ -296,6 +324,8 @@ impl Hub {
             http: http_address,
             https: https_address,
             quic: quic_address,
+            mqtt: mqtt_addresses.0,
+            mqtts: mqtt_addresses.1,
             openapi,
             admin_password,
             tasks,
@@ -401,7 +431,8 @@ pub async fn restore_backup(
 /// Takes the data directory for this program alone; the system gives it back when it ends.
 fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
     let path = data_dir.join("hub.lock");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(&path);
     let file = file.map_err(|e| unusable(&path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -414,12 +445,17 @@ fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
 }
 
 /// What the rooms do when a backup was restored under them.
-fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
-    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+fn restored(
+    settings: &Arc<Settings>,
+    devices: &Arc<Devices>,
+    webhooks: &Arc<Webhooks>,
+) -> backup::Restored {
+    let rooms = (Arc::clone(settings), Arc::clone(devices), Arc::clone(webhooks));
     Box::new(move |_| {
-        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        let (settings, devices, webhooks) = rooms.clone();
         Box::pin(async move {
             settings.reload().await?;
+            webhooks.reload().await?;
             devices.restored().await
         })
     })
@@ -483,6 +519,32 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+/// Which MQTT broker, and what its clients know it by.
+fn mqtt_choice<'a>(
+    config: &'a Config,
+    certificate: Option<&Https>,
+    advertised: &str,
+) -> Result<mqtt::Choice<'a>> {
+    Ok(match &config.mqtt {
+        config::Mqtt::External(place) => {
+            mqtt::Choice::External { place: place.clone(), data_dir: &config.data_dir }
+        }
+        config::Mqtt::Own(plain, tls) => {
+            let named = config.advertise.is_some() || plain.ip().is_unspecified();
+            let host = advertised.rsplit_once(':').map(|(host, _)| host.to_owned());
+            let tls = match tls.zip(certificate) {
+                Some((address, certificate)) => {
+                    let mut tls = certificate.tls()?;
+                    tls.alpn_protocols = vec![b"mqtt".to_vec()];
+                    Some((address, Arc::new(tls)))
+                }
+                None => None,
+            };
+            mqtt::Choice::Own { plain: *plain, tls, host: host.filter(|_| named) }
+        }
+    })
+}
+
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.map_err(|e| Error {
         cause: Some(e.into()),
@@ -492,13 +554,19 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
-/// Where the API's certificate comes from, and for an own one all names by which clients may know
-/// this hub.
-fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> HttpsSource {
-    if let Some((certificate, key)) = https.files.clone() {
-        return HttpsSource::Files { certificate, key };
-    }
-    let mut names = https.names.clone();
+/// Where the certificate of the TLS listeners for the API and MQTT comes from, and for an own one
+/// all names by which clients may know this hub. `None` where neither is served by TLS.
+fn https_source(config: &Config, advertised: &str) -> Option<HttpsSource> {
+    let mqtts = matches!(config.mqtt, config::Mqtt::Own(_, Some(_)));
+    let mut names = match &config.https {
+        Some(HttpsConfig { files: Some((certificate, key)), .. }) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Some(HttpsSource::Files { certificate, key });
+        }
+        Some(https) => https.names.clone(),
+        None if mqtts => Vec::new(),
+        None => return None,
+    };
     names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
     names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
     names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
@@ -509,7 +577,7 @@ fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> Https
         *name = name.trim_matches(['[', ']']).to_owned();
     }
     names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
-    HttpsSource::Own(names)
+    Some(HttpsSource::Own(names))
 }
 
 /// How often the certificate's files are looked at.
