@@ -174,6 +174,7 @@ impl Hub {
                 commands: Arc::clone(&commands),
                 registry,
                 bus: Arc::clone(&bus),
+                public_monitoring: config.public_monitoring,
             },
             mqtt_choice(&config, certificate.as_deref(), &advertised)?,
             shutdown.clone(),

@@ -84,6 +84,8 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// What happens.
     pub bus: Arc<Bus>,
+    /// Whether anybody may watch.
+    pub public_monitoring: bool,
 }
 
 /// Which broker.
@@ -262,6 +264,7 @@ impl Mqtt {
             ears: Arc::clone(&self.ears),
             sessions: Arc::clone(sessions),
             transport: Arc::clone(&self.transport),
+            public_monitoring: parts.public_monitoring,
             callers: Mutex::default(),
             refusals: Mutex::default(),
         });
