@@ -10,25 +10,34 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts,
+    apps::{self, Apps},
     auth::{self, Audit, Auth, Role},
+    backup::{self, Backups},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
+    cloudcore::{self, CloudCore, Port},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
+    configuration::{self, Configurations},
     db::Db,
-    detections::{self, Detections},
+    detections::Detections,
     devices::{self, Devices},
+    diagnostics::{self, Diagnostics},
     error::{Code, Error, Result},
     health, http, inbox,
-    keys::Keys,
+    keys::{self, Keys},
     link::{Link, Registry},
     live::{self, Bus, Watching},
+    maintenance::{self, Maintenance},
     metrics::{self, Metrics},
     mqtt::{self, Mqtt},
     objects::Objects,
+    overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    traffic::Traffic,
     webhooks::{self, Webhooks},
 };
 
@@ -55,6 +64,8 @@ pub struct Hub {
     writer: JoinSet<()>,
     reload: Arc<Notify>,
     db: Db,
+    /// Held until the end: no other program may have this data directory.
+    _lock: std::fs::File,
 }
 
 /// The database's file, inside the data directory.
@@ -69,10 +80,14 @@ impl Hub {
     /// # Errors
     /// With a message for the operator: what can't be opened or bound, and why.
     pub async fn start(config: Config) -> Result<Self> {
+        let started_at = Timestamp::now();
         prepare(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let db = open_db(&config.data_dir, config.database.clone()).await?;
+        backup::settle(&config.data_dir, &db).await?;
+        backup::tidy(&config.data_dir).await;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let db = open_db(&config.data_dir, config.database.clone()).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
@@ -106,8 +121,23 @@ impl Hub {
         };
         let https_address = secure.as_ref().map(|((_, address), _)| *address);
 
+        let configurations = Configurations::new(
+            Arc::clone(&settings),
+            configuration::Fixed {
+                advertised: advertised.clone(),
+                quic: quic_address.port(),
+                http: http_address.port(),
+                https: https_address.map(|address| address.port()),
+                retention_days: config.retention.as_secs() / 86_400,
+            },
+        );
+        let cloudcore = CloudCore {
+            settings: Arc::clone(&settings),
+            started_at,
+            ports: ports(quic_address, http_address, https_address),
+        };
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -132,6 +162,7 @@ impl Hub {
             devices: Arc::clone(&devices),
             registry: Arc::clone(&registry),
             settings: Arc::clone(&settings),
+            bus: Arc::clone(&bus),
         });
         let commands = Arc::new(Commands::new(
             db.clone(),
@@ -141,7 +172,19 @@ impl Hub {
             Arc::clone(&bus),
             Arc::clone(&settings),
         ));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
+        let apps = Arc::new(Apps::new(
+            db.clone(),
+            Arc::clone(&devices),
+            Arc::clone(&commands),
+            Arc::clone(&settings),
+        ));
+        let overview = Arc::new(Overview {
+            devices: Arc::clone(&devices),
+            detections: Arc::clone(&detections),
+            apps: Arc::clone(&apps),
+        });
+        let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
+        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
@@ -155,6 +198,7 @@ impl Hub {
             .await?,
         );
         let (audit, audit_writer) = Audit::open(&db);
+        let traffic = Traffic::default();
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
             Arc::clone(&auth),
@@ -163,6 +207,7 @@ impl Hub {
             Arc::clone(&answers),
             (config.public_url.clone(), config.public_monitoring),
             https_address,
+            traffic.clone(),
         ));
         let mqtt = Mqtt::open(
             mqtt::Parts {
@@ -172,36 +217,56 @@ impl Hub {
                 settings: Arc::clone(&settings),
                 devices: Arc::clone(&devices),
                 commands: Arc::clone(&commands),
-                registry,
+                registry: Arc::clone(&registry),
                 bus: Arc::clone(&bus),
                 public_monitoring: config.public_monitoring,
+                traffic: traffic.clone(),
             },
             mqtt_choice(&config, certificate.as_deref(), &advertised)?,
             shutdown.clone(),
         )
         .await?;
         let mqtt_addresses = (mqtt.address, mqtt.tls_address);
+        let backups = Arc::new(Backups {
+            db: db.clone(),
+            keys: Arc::clone(&keys),
+            objects: Arc::clone(&objects),
+            data_dir: config.data_dir.clone(),
+            restored: restored(&settings, &devices),
+            turn: tokio::sync::Mutex::default(),
+        });
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
+            registry,
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
+            objects,
+            traffic: traffic.clone(),
+            started_at,
         });
         let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone()).into(),
+                health::routes(db.clone()),
                 auth::routes(auth, audit),
-                tokens::routes(tokens).into(),
+                tokens::routes(tokens),
                 certificates::routes(Arc::clone(&certificates)),
-                devices::routes(Arc::clone(&devices)).into(),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
-                commands::routes(Arc::clone(&commands)).into(),
+                backup::routes(backups),
+                devices::routes(Arc::clone(&devices)),
+                overview::routes(overview),
+                apps::routes(Arc::clone(&apps)),
+                commands::routes(Arc::clone(&commands)),
+                diagnostics::routes(Arc::clone(&diagnostics)),
                 mqtt::routes(Arc::clone(&mqtt)),
-                blobs::routes(Arc::clone(&blobs)).into(),
+                blobs::routes(Arc::clone(&blobs)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
-                metrics::routes(metrics).into(),
+                metrics::routes(metrics),
+                alerts::routes(db.clone()),
+                configuration::routes(Arc::new(configurations)),
+                cloudcore::routes(Arc::new(cloudcore)),
+                maintenance::routes(Arc::new(Maintenance::new(Arc::clone(&settings)))),
             ],
         );
 
@@ -221,12 +286,19 @@ impl Hub {
             async move { commands.watch_deadlines(shutdown).await }
         });
         tasks.spawn(async move { Box::pin(mqtt.run()).await });
+        tasks.spawn({
+            let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
+            async move { certificates.watch_ends(shutdown).await }
+        });
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept {
+                db: db.clone(),
                 devices,
                 detections,
+                apps,
+                diagnostics,
                 commands,
                 blobs,
                 certificates,
@@ -259,6 +331,7 @@ impl Hub {
             writer,
             reload,
             db,
+            _lock: lock,
         })
     }
 
@@ -317,6 +390,68 @@ pub struct Place<'a> {
     pub database: Option<PgConnectOptions>,
 }
 
+/// Writes a backup of a hub, which may be running, into a file.
+///
+/// # Errors
+/// With a message for the operator.
+pub async fn write_backup(
+    place: Place<'_>,
+    order: backup::Order,
+    output: &std::path::Path,
+) -> Result<()> {
+    if !place.data_dir.join(keys::MASTER).exists() {
+        return Err(Error::invalid(format!("there is no hub in {}", place.data_dir.display())));
+    }
+    let db = open_db(place.data_dir, place.database).await?;
+    let written = backup::to_file(&db, place.data_dir, order, output).await;
+    db.close().await;
+    written
+}
+
+/// Restores a hub, which must not be running, from a file: what was in it, and how many rows.
+///
+/// # Errors
+/// With a message for the operator; nothing has changed then.
+pub async fn restore_backup(
+    place: Place<'_>,
+    input: &std::path::Path,
+    passphrase: Option<SecretString>,
+) -> Result<(Vec<backup::Include>, u64)> {
+    prepare(place.data_dir)?;
+    let _lock = lock(place.data_dir)?;
+    let db = open_db(place.data_dir, place.database).await?;
+    let restored = backup::from_file(&db, place.data_dir, input, passphrase).await;
+    db.close().await;
+    restored
+}
+
+/// Takes the data directory for this program alone; the system gives it back when it ends.
+fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
+    let path = data_dir.join("hub.lock");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(|e| unusable(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            Code::Unavailable,
+            format!("another hub runs with {}: stop it first", data_dir.display()),
+        )),
+        Err(std::fs::TryLockError::Error(e)) => Err(unusable(&path, e)),
+    }
+}
+
+/// What the rooms do when a backup was restored under them.
+fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
+    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+    Box::new(move |_| {
+        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        Box::pin(async move {
+            settings.reload().await?;
+            devices.restored().await
+        })
+    })
+}
+
 async fn open_auth(place: Place<'_>) -> Result<Auth> {
     prepare(place.data_dir)?;
     let db = open_db(place.data_dir, place.database).await?;
@@ -349,6 +484,14 @@ fn prepare(data_dir: &std::path::Path) -> Result<()> {
     std::fs::create_dir_all(data_dir)
         .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)))
         .map_err(|e| unusable(data_dir, e))
+}
+
+/// What listens, by the contract's names where it has one.
+fn ports(quic: SocketAddr, http: SocketAddr, https: Option<SocketAddr>) -> Vec<Port> {
+    let mut ports =
+        vec![Port::new("cloudhub", quic.port(), "UDP"), Port::new("http", http.port(), "TCP")];
+    ports.extend(https.map(|address| Port::new("https", address.port(), "TCP")));
+    ports
 }
 
 /// What nodes can connect to where the hub listens on every address: the address that the
@@ -457,8 +600,11 @@ async fn watch_certificate(
 
 /// What has to be tidied up.
 struct Kept {
+    db: Db,
     devices: Arc<Devices>,
     detections: Arc<Detections>,
+    apps: Arc<Apps>,
+    diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
@@ -483,8 +629,11 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
         let done = async {
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
+            kept.apps.settle().await?;
+            kept.diagnostics.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
+            alerts::forget(&kept.db, before).await?;
             kept.answers.forget().await?;
             kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}

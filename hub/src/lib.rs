@@ -2,8 +2,9 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics, mqtt > commands > alerts, certificates, detections >
-//! devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects >
+//! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
+//! certificates, detections > devices, webhooks > alerts, link > live > backup, blobs, cloudcore,
+//! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
 //! error, config`
 
 pub mod app;
@@ -12,25 +13,34 @@ pub mod error;
 
 mod alerts;
 mod api;
+mod apps;
 mod auth;
+mod backup;
 mod blobs;
 mod certificates;
+mod cloudcore;
 mod commands;
+mod configuration;
 mod db;
 mod detections;
 mod devices;
+mod diagnostics;
 mod health;
 mod http;
 mod inbox;
 mod keys;
 mod link;
 mod live;
+mod maintenance;
 mod metrics;
 mod mqtt;
 mod objects;
+mod overview;
 mod pki;
 mod settings;
 mod tokens;
+mod traffic;
 mod webhooks;
 
 pub use auth::Role;
+pub use backup::{Include, Order as BackupOrder};

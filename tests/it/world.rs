@@ -71,6 +71,13 @@ pub fn cached(name: &str) -> PathBuf {
     path.canonicalize().expect("it exists")
 }
 
+/// A camera that gives nothing: nobody ever writes into this pipe.
+pub fn stuck_camera(world: &World) -> String {
+    let pipe = world.dir.path().join("never.png");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    format!("file://{}", pipe.display())
+}
+
 /// An HTTP client that goes straight to where it is told.
 pub fn client() -> ClientBuilder {
     // The provider is the whole process's: whichever test comes first installs it.
@@ -197,10 +204,7 @@ impl World {
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
-        let login = json!({ "username": "admin", "password": PASSWORD });
-        let (status, session) = world.call(Method::POST, "/api/auth/login", Some(login)).await;
-        assert_eq!(status, StatusCode::OK);
-        world.token = session["token"].as_str().expect("a token").to_owned();
+        world.log_in("admin", PASSWORD).await;
         world
     }
 
@@ -237,6 +241,15 @@ impl World {
             Store::Volume(volume) => volume,
             _ => panic!("the hub is on no disk of its own"),
         }
+    }
+
+    /// Takes over a user's session.
+    pub async fn log_in(&mut self, username: &str, password: &str) -> Value {
+        self.token.clear();
+        let login = json!({ "username": username, "password": password });
+        let session = self.post("/api/auth/login", login).await;
+        self.token = session["token"].as_str().expect("a token").to_owned();
+        session
     }
 
     /// Starts the hub, on the ports of its last run where it had one.

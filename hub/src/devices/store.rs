@@ -48,13 +48,16 @@ pub struct Device {
 }
 
 /// Which devices a list names.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Rows at most.
+    /// Rows at most; 100 where absent.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// `next_cursor` of the page before.
     pub cursor: Option<i64>,
     /// `Ready` or `NotReady`.
+    #[param(pattern = "^(Ready|NotReady)$")]
     pub status: Option<String>,
     /// What it is.
     pub device_type: Option<String>,
@@ -133,11 +136,11 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
 
 pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     for sql in [
-        "DELETE FROM mqtt_devices WHERE device_id = $1",
         "DELETE FROM devices WHERE device_id = $1",
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
         "DELETE FROM detection_totals WHERE device_id = $1",
+        "DELETE FROM app_devices WHERE device_id = $1",
     ] {
         db::sql(sql).bind(id.as_str()).run(&mut *tx).await?;
     }
@@ -196,9 +199,29 @@ pub async fn set_member(tx: &mut Write, id: &DeviceId, member: bool) -> Result<(
 }
 
 /// Ends what lets a device in over MQTT; whether there was something.
-pub(super) async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
-    let ended = db::sql("DELETE FROM mqtt_devices WHERE device_id = $1").bind(id.as_str());
-    Ok(ended.run(&mut *tx).await? > 0)
+///
+/// # Errors
+/// The database's.
+pub async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
+    let ended = db::sql(
+        "UPDATE mqtt_devices SET ended_at = $2, secret_hash = NULL \
+         WHERE device_id = $1 AND ended_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(Timestamp::now().micros())
+    .run(&mut *tx)
+    .await?;
+    Ok(ended > 0)
+}
+
+/// Whether a device lives on MQTT alone.
+pub(super) async fn is_on_mqtt(db: &Db, id: &DeviceId) -> Result<bool> {
+    let there: i64 =
+        db::sql("SELECT count(*) FROM mqtt_devices WHERE device_id = $1 AND ended_at IS NULL")
+            .bind(id.as_str())
+            .value(db)
+            .await?;
+    Ok(there > 0)
 }
 
 pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {
@@ -294,12 +317,43 @@ pub(super) async fn greet(
     Ok(())
 }
 
-pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    db::sql("UPDATE devices SET status = 'Ready', last_seen = $2 WHERE device_id = $1")
+        .bind(id.as_str())
+        .bind(Timestamp::now().micros())
+        .run(tx)
+        .await?;
+    Ok(())
+}
+
+/// Whether it is a member.
+pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<bool> {
     db::sql("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())
         .run(&mut *tx)
         .await?;
-    Ok(())
+    let members =
+        db::sql("SELECT count(*) FROM devices WHERE device_id = $1 AND joined_at IS NOT NULL");
+    let members: i64 = members.bind(id.as_str()).value(tx).await?;
+    Ok(members > 0)
+}
+
+/// Members that were here once, are not now, and have no alert for it.
+pub(super) async fn missing(tx: &mut Write) -> Result<Vec<(DeviceId, NodeName)>> {
+    let rows: Vec<(String, String)> = db::sql(
+        "SELECT device_id, node_name FROM devices \
+         WHERE status = 'NotReady' AND joined_at IS NOT NULL AND last_seen IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.device_id = devices.device_id \
+                         AND kind = $1 AND ended_at IS NULL)",
+    )
+    .bind(crate::alerts::OFFLINE)
+    .all(tx)
+    .await?;
+    rows.into_iter().map(|(device, node)| named(device, node)).collect()
+}
+
+fn named(device: String, node: String) -> Result<(DeviceId, NodeName)> {
+    Ok((device.try_into().map_err(Error::internal)?, node.try_into().map_err(Error::internal)?))
 }
 
 /// A heartbeat to store.
@@ -317,7 +371,7 @@ impl<'a> HeartbeatRow<'a> {
     /// An agent's.
     #[must_use]
     pub fn of(device_id: &'a DeviceId, at: Timestamp, heartbeat: &Heartbeat) -> Self {
-        Self { device_id, at, body: super::routes::vitals(heartbeat) }
+        Self { device_id, at, body: super::shown::vitals(heartbeat) }
     }
 }
 

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::{Audit, Auth, Caller, Entry, Outcome, Role},
     error::Code,
+    traffic::Traffic,
 };
 
 /// How often it is looked at whether people and programs may still be here: their sessions and
@@ -54,6 +55,7 @@ pub(super) struct Gate {
     pub transport: Arc<Transport>,
     /// Whether anybody may watch.
     pub public_monitoring: bool,
+    pub traffic: Traffic,
     /// The people and programs that are connected, by client id.
     pub callers: Mutex<HashMap<String, Arc<Client<Identity>>>>,
     pub refusals: Mutex<HashMap<IpAddr, (Instant, u32)>>,
@@ -69,6 +71,9 @@ impl Gate {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
+            }
+            if let Transport::Own(broker) = &*self.transport {
+                self.traffic.set_mqtt_clients(broker.connected());
             }
             let callers: Vec<ClientOf> = {
                 let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);

@@ -59,6 +59,7 @@ use crate::{
     link::Registry,
     live::Bus,
     settings::Settings,
+    traffic::Traffic,
 };
 
 /// The contract's "MQTT Connections: 100 concurrent connections".
@@ -86,6 +87,8 @@ pub struct Parts {
     pub bus: Arc<Bus>,
     /// Whether anybody may watch.
     pub public_monitoring: bool,
+    /// Where clients and refusals are counted.
+    pub traffic: Traffic,
 }
 
 /// Which broker.
@@ -120,6 +123,7 @@ pub struct Mqtt {
     members: Arc<Members>,
     ears: Arc<Ears>,
     transport: Arc<Transport>,
+    traffic: Traffic,
     running: Mutex<Option<Running>>,
 }
 
@@ -194,7 +198,8 @@ impl Mqtt {
             registry: Arc::clone(&parts.registry),
             settings: Arc::clone(&parts.settings),
         });
-        let (ears, writer) = ears::open(&parts.db, &parts.commands, &parts.bus);
+        let (ears, writer) =
+            ears::open(&parts.db, &parts.commands, &parts.bus, &parts.settings, &parts.traffic);
         let sessions = Arc::new(Sessions {
             devices: Arc::clone(&parts.devices),
             commands: Arc::clone(&parts.commands),
@@ -204,6 +209,7 @@ impl Mqtt {
             tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
         });
+        let traffic = parts.traffic.clone();
         let running = Running { parts, sessions, writer, engine, shutdown };
         Ok(Arc::new(Self {
             address,
@@ -213,6 +219,7 @@ impl Mqtt {
             members,
             ears: Arc::new(ears),
             transport,
+            traffic,
             running: Mutex::new(Some(running)),
         }))
     }
@@ -265,6 +272,7 @@ impl Mqtt {
             sessions: Arc::clone(sessions),
             transport: Arc::clone(&self.transport),
             public_monitoring: parts.public_monitoring,
+            traffic: parts.traffic.clone(),
             callers: Mutex::default(),
             refusals: Mutex::default(),
         });
@@ -310,7 +318,7 @@ impl Mqtt {
             connected,
             connections,
             max_connections: connections.map(|_| MAX_CONNECTIONS),
-            messages_refused: self.ears.refused(),
+            messages_refused: self.traffic.mqtt_refused(),
         }
     }
 

@@ -97,7 +97,6 @@ impl Webhooks {
         let secret = new.secret.as_ref().or(made.as_ref());
         let secret = secret.map_or("", |secret| secret.expose_secret());
         let webhook = store::Webhook {
-            id: 0,
             webhook_id: format!("wh_{}", keys::hex(&keys::random::<8>()?)),
             url: new.url.to_string(),
             events: new.events,

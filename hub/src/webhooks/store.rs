@@ -17,7 +17,6 @@ use crate::{
 /// A webhook, without its secret.
 #[derive(Debug)]
 pub struct Webhook {
-    pub(super) id: i64,
     /// Its id.
     pub webhook_id: String,
     /// Where it posts.
@@ -30,7 +29,6 @@ pub struct Webhook {
 
 #[derive(FromRow)]
 struct Row {
-    id: i64,
     webhook_id: String,
     url: String,
     events: String,
@@ -40,7 +38,6 @@ struct Row {
 impl Row {
     fn webhook(self) -> Result<Webhook> {
         Ok(Webhook {
-            id: self.id,
             webhook_id: self.webhook_id,
             url: self.url,
             events: serde_json::from_str(&self.events).map_err(Error::internal)?,
