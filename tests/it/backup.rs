@@ -185,8 +185,7 @@ async fn a_backup_is_made_listed_and_removed() {
         (&json!(1), &json!("Daily backup"))
     );
     let names: Vec<_> = parts.keys().map(String::as_str).collect();
-    let expected =
-        ["app_devices", "apps", "certificates", "devices", "mqtt_devices", "outboxes", "settings"];
+    let expected = ["certificates", "devices", "mqtt_devices", "outboxes", "settings"];
     assert_eq!(names, expected.map(|table| format!("{table}.jsonl")));
     assert!(String::from_utf8_lossy(&parts["devices.jsonl"]).contains("cam-1"));
     assert!(!std::fs::read(&archive).unwrap().windows(5).any(|w| w == b"admin"));
