@@ -44,7 +44,7 @@ pub enum Store {
 impl Store {
     /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
     /// PostgreSQL.
-    fn of_this_run() -> Self {
+    pub fn of_this_run() -> Self {
         match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite,
             Ok("postgres") => Self::Postgres(postgres::shared().database()),
@@ -156,7 +156,7 @@ pub struct World {
     /// Where TLS is spoken, once a hub was started with it.
     pub https: Option<String>,
     pub quic: String,
-    /// Where the hub's own MQTT broker listens.
+    /// Where the hub's own MQTT broker listens, since it was started last.
     pub mqtt: String,
     client: Client,
     token: String,
@@ -196,7 +196,7 @@ impl World {
             http: "127.0.0.1:0".into(),
             https: None,
             quic: "127.0.0.1:0".into(),
-            mqtt: "127.0.0.1:0".into(),
+            mqtt: String::new(),
             client: client().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
@@ -259,7 +259,7 @@ impl World {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", &self.mqtt])
+            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
             // A story asks more often than a person; those of the limit set it.
             .env("CLOUDCORE_RATE_LIMIT", "0")
             .args(&self.more)
@@ -273,6 +273,13 @@ impl World {
             self.mqtt = address.to_owned();
         }
         self.hub = Some(hub);
+    }
+
+    /// Has the hub listen on every address of this machine from now on, and not only on loopback.
+    pub async fn open_to_others(&mut self) {
+        self.kill_hub().await;
+        self.http = "0.0.0.0:0".into();
+        self.start_hub().await;
     }
 
     pub async fn kill_hub(&mut self) {

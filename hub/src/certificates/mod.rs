@@ -31,6 +31,7 @@ const RENEWAL: Duration = Duration::from_secs(20);
 /// Whose certificate it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CertificateKind)]
 pub enum Kind {
     /// The hub's certificate authority.
     Ca,
@@ -45,6 +46,7 @@ pub enum Kind {
 /// How a certificate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CertificateStatus)]
 pub enum Status {
     /// It holds.
     Valid,
@@ -126,7 +128,8 @@ pub struct Filter {
     /// How they stand.
     status: Option<Status>,
     /// Of this node.
-    #[param(value_type = Option<String>, max_length = 100)]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100,
+        pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
     node_name: Option<NodeName>,
 }
 
