@@ -248,12 +248,14 @@ impl Hub {
             blobs: Arc::clone(&blobs),
             objects,
             traffic: traffic.clone(),
+            watching: Arc::clone(&watching),
+            settings: Arc::clone(&settings),
             started_at,
         });
         let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone()),
+                health::routes(db.clone(), Arc::clone(&settings)),
                 auth::routes(auth, audit),
                 tokens::routes(tokens),
                 certificates::routes(Arc::clone(&certificates)),

@@ -1,15 +1,17 @@
 //! Contract, "1. Health Check".
 
+use std::sync::Arc;
+
 use axum::{Json, extract::State, http::StatusCode};
 use cloudcore_protocol::Timestamp;
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::db::Db;
+use crate::{db::Db, settings::Settings};
 
 /// This room's routes.
-pub fn routes(db: Db) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(health)).with_state(db)
+pub fn routes(db: Db, settings: Arc<Settings>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(health)).with_state((db, settings))
 }
 
 /// How the hub is, for anybody.
@@ -31,7 +33,7 @@ struct Components {
     /// `not_configured`: this hub has no cluster.
     #[schema(example = "not_configured")]
     kubernetes: &'static str,
-    /// `running`.
+    /// `running`, or `maintenance` while the hub takes no joins, commands and deploys.
     #[schema(example = "running")]
     cloudcore: &'static str,
     /// `connected` or `disconnected`.
@@ -52,7 +54,7 @@ struct Components {
         (status = 503, description = "The database is away", body = Health)
     )
 )]
-async fn health(State(db): State<Db>) -> (StatusCode, Json<Health>) {
+async fn health(State((db, settings)): State<(Db, Arc<Settings>)>) -> (StatusCode, Json<Health>) {
     let up = db.is_up().await;
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Health {
@@ -61,7 +63,7 @@ async fn health(State(db): State<Db>) -> (StatusCode, Json<Health>) {
         version: env!("CARGO_PKG_VERSION"),
         components: Components {
             kubernetes: "not_configured",
-            cloudcore: "running",
+            cloudcore: settings.standing(),
             database: if up { "connected" } else { "disconnected" },
         },
     };

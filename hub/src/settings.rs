@@ -146,6 +146,12 @@ impl Settings {
         self.maintenance.load().as_ref().clone()
     }
 
+    /// `running`, or `maintenance`: what the hub's health says.
+    #[must_use]
+    pub fn standing(&self) -> &'static str {
+        if self.maintenance.load().is_some() { "maintenance" } else { "running" }
+    }
+
     /// Begins maintenance, or ends it.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ async fn a_heartbeat_above_a_limit_begins_one_alert_and_one_below_ends_it() {
 
     limits(&world, json!({ "memory_percent": 1 })).await;
     let told = watch.next("alert").await;
-    assert_eq!(told["device_id"], "cam-1", "{told}");
+    assert_eq!((&told["device_id"], &told["level"]), (&json!("cam-1"), &json!("warning")));
     let begun = alert(&world, "high_memory", true).await;
     assert_eq!(begun["message"], "Memory usage > 1%");
     assert_eq!((&begun["ended_at"], &begun["timestamp"]), (&Value::Null, &begun["started_at"]));
@@ -85,6 +85,23 @@ async fn a_heartbeat_above_a_limit_begins_one_alert_and_one_below_ends_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_alerts_of_a_device_that_is_removed_end() {
+    let world = World::start().await;
+    limits(&world, json!({ "memory_percent": 1, "disk_percent": 100 })).await;
+    let mut watch = world.watch("?events=alert,node_left").await;
+    let agent = world.agent("cam-1", &[]).await;
+    assert_eq!(watch.next("alert").await["active"], true);
+    let (status, answer) = world.call(Method::DELETE, "/api/kubeedge/device/cam-1", None).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let ended = watch.next("alert").await;
+    let told = (&ended["type"], &ended["active"], &ended["level"]);
+    assert_eq!(told, (&json!("high_memory"), &json!(false), &json!("info")));
+    assert_eq!(watch.next("node_left").await["reason"], "removed");
+    assert_eq!(alerts(&world, "active=true").await, Vec::<Value>::new());
+    agent.kill().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_stays_away_is_an_alert_until_it_is_back() {
     let mut world = World::start().await;
     let agent = world.agent("cam-1", &[]).await;
@@ -105,7 +122,8 @@ async fn a_member_that_stays_away_is_an_alert_until_it_is_back() {
 
     let mut watch = world.watch("?events=node_left,alert").await;
     agent.kill().await;
-    watch.next("alert").await;
+    let told = watch.next("alert").await;
+    assert_eq!((&told["type"], &told["level"]), (&json!("offline"), &json!("critical")));
     let begun = alert(&world, "offline", true).await;
     assert_eq!(begun["message"], "No connection for 15 seconds");
     // Nobody waits for what is no member any more.

@@ -135,10 +135,19 @@ async fn a_camera_that_vanishes_is_an_alert_with_an_end() {
     let mut watch = world.watch("?events=alert").await;
 
     std::fs::rename(&picture, world.dir.path().join("gone.png")).unwrap();
-    let alert = watch.next("alert").await;
-    assert_eq!((&alert["type"], &alert["active"]), (&json!("camera_lost"), &json!(true)));
-    let metrics = world.get("/api/kubeedge/metrics").await;
-    assert_eq!(metrics["alerts"][0]["type"], "camera_lost");
+    // The machine that runs this may have alerts of its own, such as a full disk.
+    let mut next = async || loop {
+        let alert = watch.next("alert").await;
+        if alert["type"] == "camera_lost" {
+            return alert;
+        }
+    };
+    let lost = async || {
+        let metrics = world.get("/api/kubeedge/metrics").await;
+        metrics["alerts"].as_array().unwrap().iter().any(|alert| alert["type"] == "camera_lost")
+    };
+    assert_eq!(next().await["active"], true);
+    assert!(lost().await);
     // The heartbeat says so at once, not after its interval.
     eventually("the heartbeat", async || {
         let shown = world.get("/api/kubeedge/device/cam-1").await;
@@ -147,8 +156,8 @@ async fn a_camera_that_vanishes_is_an_alert_with_an_end() {
     .await;
 
     std::fs::rename(world.dir.path().join("gone.png"), &picture).unwrap();
-    assert_eq!(watch.next("alert").await["active"], false);
-    assert_eq!(world.get("/api/kubeedge/metrics").await["alerts"], json!([]));
+    assert_eq!(next().await["active"], false);
+    assert!(!lost().await);
     assert_eq!(agent.stop().await, Some(0));
 }
 

@@ -22,6 +22,12 @@ async fn nothing_new_is_taken_until_it_stops() {
     let standing = world.get(STATUS).await;
     assert_eq!(standing, started["maintenance"]);
     assert_eq!((&standing["by"], &standing["reason"]), (&json!("admin"), &json!("new disks")));
+    for path in ["/api/health", "/api/kubeedge/metrics/health"] {
+        let health = world.get(path).await;
+        let cloudcore = &health["components"]["cloudcore"];
+        let cloudcore = cloudcore.get("status").unwrap_or(cloudcore);
+        assert_eq!((&health["status"], cloudcore), (&json!("healthy"), &json!("maintenance")));
+    }
     // A second start changes nothing.
     world.post(START, json!({ "reason": "other" })).await;
     assert_eq!(world.get(STATUS).await, standing);
@@ -57,6 +63,7 @@ async fn nothing_new_is_taken_until_it_stops() {
     let (status, stopped) = world.call(Method::POST, STOP, None).await;
     assert_eq!(status, StatusCode::OK, "{stopped}");
     assert_eq!(world.get(STATUS).await, none);
+    assert_eq!(world.get("/api/health").await["components"]["cloudcore"], "running");
     let done = world.run("cam-1", "get_status", json!({})).await;
     assert_eq!(done["status"], "completed", "{done}");
     world.join("cam-2", &waiting, &[]).await.expect("the token is good still");

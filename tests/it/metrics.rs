@@ -27,13 +27,17 @@ async fn prometheus_reads_what_happened() {
     let done = world.run("cam-1", "get_status", json!({})).await;
     assert_eq!(done["status"], "completed");
 
+    let watch = world.watch("").await;
     let numbers = text(&world).await;
+    drop(watch);
     for (series, expected) in [
         ("cloudcore_devices{status=\"Ready\"}", 1.0),
         ("cloudcore_devices{status=\"NotReady\"}", 1.0),
         ("cloudcore_link_sessions", 1.0),
         ("cloudcore_commands{status=\"completed\"}", 1.0),
         ("cloudcore_detections_total", 0.0),
+        ("cloudcore_watchers{kind=\"stream\"}", 1.0),
+        ("cloudcore_watchers{kind=\"websocket\"}", 0.0),
     ] {
         assert_eq!(value(&numbers, series), Some(expected), "{series} in\n{numbers}");
     }

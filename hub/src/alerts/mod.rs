@@ -23,6 +23,8 @@ use crate::{
 
 /// A device that was a member's has no session.
 pub const OFFLINE: &str = "offline";
+/// A device's disk is full.
+const DISK_FULL: &str = "disk_full";
 /// A node's certificate ends soon, and there is no newer one.
 pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
 
@@ -197,12 +199,21 @@ async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Listed>)> {
     Ok((count, rows))
 }
 
+/// How much it matters: while these last, a device does nothing that it is asked, or keeps nothing.
+fn level(alert: &Alert) -> &'static str {
+    match (alert.active, alert.kind.as_str()) {
+        (false, _) => "info",
+        (true, OFFLINE | DISK_FULL) => "critical",
+        (true, _) => "warning",
+    }
+}
+
 /// What watchers are told of it.
 #[must_use]
 pub fn news(device: &DeviceId, node: &NodeName, alert: &Alert) -> News {
     let what = What::Alert {
         term: &alert.kind,
-        level: if alert.active { "warning" } else { "info" },
+        level: level(alert),
         message: &alert.message,
         active: alert.active,
     };

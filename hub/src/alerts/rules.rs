@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use cloudcore_protocol::{Alert, DeviceId, Heartbeat, Timestamp};
 use serde_json::{Value, json};
 
-use super::record;
+use super::{DISK_FULL, record};
 use crate::{
     api,
     db::{self, Write},
@@ -102,7 +102,7 @@ impl Judge {
             self.cpu(device, at, heartbeat, limits),
             memory.map(|used| usage("high_memory", "Memory", used, limits.memory_percent)),
             temperature,
-            disk.map(|used| usage("disk_full", "Disk", used, limits.disk_percent)),
+            disk.map(|used| usage(DISK_FULL, "Disk", used, limits.disk_percent)),
         ]
         .into_iter()
         .flatten()

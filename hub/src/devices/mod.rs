@@ -316,10 +316,13 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
         store::end_mqtt(&mut tx, id).await?;
+        let node: NodeName = device.node_name.parse().map_err(Error::internal)?;
+        let ended = alerts::end_all(&mut tx, id, &node, "The device was removed").await?;
         store::delete(&mut tx, id).await?;
-        let node = self.presence().get(id).map(|presence| presence.node_name.clone());
-        let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
-        self.bus.keep(&mut tx, &left).await?;
+        let present = self.presence().contains_key(id);
+        let left = present.then(|| news(id, &node, What::Left { reason: "removed" }));
+        let told: Vec<News> = ended.into_iter().chain(left).collect();
+        self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
         let mut done = Vec::new();
         if !certificates.is_empty() {
@@ -337,7 +340,7 @@ impl Devices {
         self.presence().remove(id);
         // Nobody may be listening.
         let _ = self.removals.send(id.clone());
-        left.into_iter().for_each(|news| self.bus.publish(news));
+        told.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
 

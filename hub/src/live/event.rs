@@ -174,7 +174,7 @@ pub enum What<'a> {
     Alert {
         /// A term (`camera_lost`).
         term: &'a str,
-        /// `warning`, `info`.
+        /// `critical`, `warning`, or `info` where it ends.
         level: &'a str,
         /// For people.
         message: &'a str,

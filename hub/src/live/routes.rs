@@ -43,6 +43,15 @@ impl Watching {
         self.open.wait().await;
     }
 
+    /// How many event streams and how many WebSockets are open.
+    #[must_use]
+    pub fn counts(&self) -> (i64, i64) {
+        let taken = |max: usize, places: &Semaphore| {
+            i64::try_from(max.saturating_sub(places.available_permits())).unwrap_or(i64::MAX)
+        };
+        (taken(MAX_STREAMS, &self.streams), taken(MAX_SOCKETS, &self.sockets))
+    }
+
     pub(super) fn socket_place(&self) -> Result<OwnedSemaphorePermit> {
         place(&self.sockets, MAX_SOCKETS, "WebSocket connections")
     }

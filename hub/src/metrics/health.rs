@@ -53,7 +53,7 @@ struct Components {
     object_store: Component,
     /// The agents' port: `running`.
     link: Link,
-    /// `running`.
+    /// `running` or `maintenance`.
     cloudcore: Component,
     /// `not_configured`: this hub has no cluster.
     kubernetes: Component,
@@ -114,7 +114,7 @@ impl Metrics {
                     latency_ms: None,
                     sessions: self.registry.all().len() as u64,
                 },
-                cloudcore: unasked("running"),
+                cloudcore: unasked(self.settings.standing()),
                 kubernetes: unasked("not_configured"),
             },
             uptime: api::uptime(uptime_seconds),

@@ -21,7 +21,9 @@ use crate::{
     devices::Devices,
     error::Result,
     link::Registry,
+    live::Watching,
     objects::Objects,
+    settings::Settings,
     traffic::Traffic,
 };
 
@@ -41,6 +43,10 @@ pub struct Metrics {
     pub objects: Arc<Objects>,
     /// The requests.
     pub traffic: Traffic,
+    /// Who watches.
+    pub watching: Arc<Watching>,
+    /// Whether there is maintenance.
+    pub settings: Arc<Settings>,
     /// When the hub started.
     pub started_at: Timestamp,
 }

@@ -63,6 +63,10 @@ impl Metrics {
         registry.register("devices", "Devices by status", family("status", by_status));
         let sessions = ConstGauge::new(self.registry.all().len() as u64);
         registry.register("link_sessions", "Agents that are connected", sessions);
+        let (streams, sockets) = self.watching.counts();
+        let watchers = vec![("stream".to_owned(), streams), ("websocket".to_owned(), sockets)];
+        let help = "Who watches the events, by kind of connection";
+        registry.register("watchers", help, family("kind", watchers));
         let commands = family("status", commands::count_by_status(&self.db).await?);
         registry.register("commands", "Commands that are kept, by status", commands);
         let detections = ConstCounter::new(count(self.detections.total().await?));

@@ -31,7 +31,10 @@ async fn a_delivery_is_as_documented() {
         assert_eq!(real.pointer(pointer), documented.pointer(pointer), "{real}");
     }
 
-    // The second event of the page's three.
+    // The others of the page's three, in either order: deliveries to one server overlap.
     assert_eq!(agent.stop().await, Some(0));
-    assert_eq!(receiver.next().await.json()["event"], "device_left");
+    let mut events = [receiver.next().await.json(), receiver.next().await.json()]
+        .map(|delivery| delivery["event"].as_str().expect("a name").to_owned());
+    events.sort_unstable();
+    assert_eq!(events, ["alert", "device_left"]);
 }
