@@ -23,7 +23,7 @@ pub use routes::{details, routes};
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
-    db::{self, Db},
+    db::Db,
     error::{Error, Result},
     link::Registry,
     live::{Bus, Event, News, What},
@@ -57,6 +57,8 @@ struct Presence {
     node_name: NodeName,
     /// When its session was lost; `None` while it lives.
     lost: Option<Instant>,
+    /// Whether it is stored, and told, that it joined.
+    told: bool,
 }
 
 /// A certificate that is a member's.
@@ -88,16 +90,18 @@ impl Devices {
         self.presence.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes back what the last run of the hub knew: nobody is linked yet, and what was revoked
-    /// stays so.
+    /// Takes back what the last run of the hub knew: what was revoked stays so, and who was `Ready`
+    /// has just been lost, so that it is told of those that do not come back, and only of those.
     ///
     /// # Errors
     /// The database's.
     pub async fn load(&self) -> Result<()> {
         self.pki.revoke(store::revoked_certificates(&self.db).await?);
-        let mut tx = self.db.write().await?;
-        db::sql("UPDATE devices SET status = 'NotReady'").run(&mut tx).await?;
-        tx.commit().await
+        let lost = Some(Instant::now());
+        for Member { device_id, node_name } in store::ready(&self.db).await? {
+            self.presence().insert(device_id, Presence { node_name, lost, told: true });
+        }
+        Ok(())
     }
 
     /// Whose certificate this is.
@@ -114,13 +118,21 @@ impl Devices {
     /// The database's.
     pub async fn greet(&self, device: &DeviceId, node: &NodeName, hello: &Hello) -> Result<()> {
         // Present first, then stored: see `leave`.
-        let arrived = Presence { node_name: node.clone(), lost: None };
-        let known = self.presence().insert(device.clone(), arrived);
-        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let known = {
+            let mut presence = self.presence();
+            let told = presence.get(device).is_some_and(|presence| presence.told);
+            let arrived = Presence { node_name: node.clone(), lost: None, told };
+            presence.insert(device.clone(), arrived);
+            told
+        };
+        let joined = (!known).then(|| news(device, node, What::Joined));
         let mut tx = self.db.write().await?;
         store::greet(&mut tx, device, hello).await?;
         self.bus.keep(&mut tx, &joined).await?;
         tx.commit().await?;
+        if let Some(presence) = self.presence().get_mut(device) {
+            presence.told = true;
+        }
         joined.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
@@ -187,6 +199,9 @@ impl Devices {
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
+                        // The next look tries again, unless it has come back.
+                        self.presence().entry(device).or_insert(presence);
+                        continue;
                     }
                 }
                 self.bus.publish(left);
