@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     auth::{self, Audit, Auth, Role},
+    backup::{self, Backups},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
     commands::{self, Commands},
@@ -20,7 +21,7 @@ use crate::{
     devices::{self, Devices},
     error::{Code, Error, Result},
     health, http, inbox,
-    keys::Keys,
+    keys::{self, Keys},
     link::{Link, Registry},
     live::{self, Bus, Watching},
     metrics::{self, Metrics},
@@ -50,6 +51,8 @@ pub struct Hub {
     writer: JoinSet<()>,
     reload: Arc<Notify>,
     db: Db,
+    /// Held until the end: no other program may have this data directory.
+    _lock: std::fs::File,
 }
 
 /// The database's file, inside the data directory.
@@ -65,9 +68,12 @@ impl Hub {
     /// With a message for the operator: what can't be opened or bound, and why.
     pub async fn start(config: Config) -> Result<Self> {
         prepare(&config.data_dir)?;
+        let lock = lock(&config.data_dir)?;
+        let db = open_db(&config.data_dir, config.database.clone()).await?;
+        backup::settle(&config.data_dir, &db).await?;
+        backup::tidy(&config.data_dir).await;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let db = open_db(&config.data_dir, config.database.clone()).await?;
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
@@ -102,7 +108,7 @@ impl Hub {
         let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), objects));
+        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -159,6 +165,14 @@ impl Hub {
             (config.public_url.clone(), config.public_monitoring),
             https_address,
         ));
+        let backups = Arc::new(Backups {
+            db: db.clone(),
+            keys: Arc::clone(&keys),
+            objects,
+            data_dir: config.data_dir.clone(),
+            restored: restored(&settings, &devices),
+            turn: tokio::sync::Mutex::default(),
+        });
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -172,6 +186,7 @@ impl Hub {
                 auth::routes(auth, audit),
                 tokens::routes(tokens).into(),
                 certificates::routes(Arc::clone(&certificates)),
+                backup::routes(backups),
                 devices::routes(Arc::clone(&devices)).into(),
                 detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
                 commands::routes(Arc::clone(&commands)).into(),
@@ -233,6 +248,7 @@ impl Hub {
             writer,
             reload,
             db,
+            _lock: lock,
         })
     }
 
@@ -289,6 +305,68 @@ pub struct Place<'a> {
     pub data_dir: &'a std::path::Path,
     /// The database, where it is not in the data directory.
     pub database: Option<PgConnectOptions>,
+}
+
+/// Writes a backup of a hub, which may be running, into a file.
+///
+/// # Errors
+/// With a message for the operator.
+pub async fn write_backup(
+    place: Place<'_>,
+    order: backup::Order,
+    output: &std::path::Path,
+) -> Result<()> {
+    if !place.data_dir.join(keys::MASTER).exists() {
+        return Err(Error::invalid(format!("there is no hub in {}", place.data_dir.display())));
+    }
+    let db = open_db(place.data_dir, place.database).await?;
+    let written = backup::to_file(&db, place.data_dir, order, output).await;
+    db.close().await;
+    written
+}
+
+/// Restores a hub, which must not be running, from a file: what was in it, and how many rows.
+///
+/// # Errors
+/// With a message for the operator; nothing has changed then.
+pub async fn restore_backup(
+    place: Place<'_>,
+    input: &std::path::Path,
+    passphrase: Option<SecretString>,
+) -> Result<(Vec<backup::Include>, u64)> {
+    prepare(place.data_dir)?;
+    let _lock = lock(place.data_dir)?;
+    let db = open_db(place.data_dir, place.database).await?;
+    let restored = backup::from_file(&db, place.data_dir, input, passphrase).await;
+    db.close().await;
+    restored
+}
+
+/// Takes the data directory for this program alone; the system gives it back when it ends.
+fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
+    let path = data_dir.join("hub.lock");
+    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let file = file.map_err(|e| unusable(&path, e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
+            Code::Unavailable,
+            format!("another hub runs with {}: stop it first", data_dir.display()),
+        )),
+        Err(std::fs::TryLockError::Error(e)) => Err(unusable(&path, e)),
+    }
+}
+
+/// What the rooms do when a backup was restored under them.
+fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
+    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+    Box::new(move |_| {
+        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        Box::pin(async move {
+            settings.reload().await?;
+            devices.restored().await
+        })
+    })
 }
 
 async fn open_auth(place: Place<'_>) -> Result<Auth> {

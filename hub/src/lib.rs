@@ -3,8 +3,8 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
-//! devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects >
-//! error, config`
+//! devices, webhooks > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db,
+//! objects > error, config`
 
 pub mod app;
 pub mod config;
@@ -13,6 +13,7 @@ pub mod error;
 mod alerts;
 mod api;
 mod auth;
+mod backup;
 mod blobs;
 mod certificates;
 mod commands;
@@ -33,3 +34,4 @@ mod tokens;
 mod webhooks;
 
 pub use auth::Role;
+pub use backup::{Include, Order as BackupOrder};

@@ -10,7 +10,7 @@ use std::{
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use cloudcore_hub::{
-    Role,
+    BackupOrder, Include, Role,
     app::{self, Hub, Place},
     config::{self, Options},
 };
@@ -28,6 +28,10 @@ struct Cli {
 enum Command {
     /// Run the hub
     Serve(Box<Serve>),
+    /// Write a backup into a file, whether the hub runs or not
+    Backup(BackupArgs),
+    /// Put a backup back, with the hub's keys where they are in it; the hub must be stopped
+    Restore(RestoreArgs),
     /// Print the OpenAPI document of this release
     Openapi,
     /// Manage users, whether the hub runs or not
@@ -43,14 +47,49 @@ enum Admin {
     SetPassword(UserArgs),
 }
 
+/// Which hub.
 #[derive(clap::Args)]
-struct UserArgs {
+struct PlaceArgs {
     /// The hub's data directory
     #[arg(long, env = "CLOUDCORE_DATA_DIR", value_name = "DIR")]
     data_dir: PathBuf,
     /// Its database, where that is not in the data directory
     #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<SecretString>,
+}
+
+#[derive(clap::Args)]
+struct BackupArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// Where to write it
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// What it holds: config, tokens, devices, users, commands, detections, certificates
+    /// [default: all of it]
+    #[arg(long, value_delimiter = ',')]
+    include: Vec<Include>,
+    /// A file whose first line opens the backup on any hub [default: this hub's own key opens it]
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct RestoreArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
+    /// The backup
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// A file whose first line opens it, where it was made with one
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct UserArgs {
+    #[command(flatten)]
+    place: PlaceArgs,
     /// Name of the user
     #[arg(long)]
     username: String,
@@ -59,7 +98,7 @@ struct UserArgs {
     role: Role,
 }
 
-impl UserArgs {
+impl PlaceArgs {
     fn place(&self) -> anyhow::Result<Place<'_>> {
         let database = self.database_url.as_ref().map(config::database).transpose()?;
         Ok(Place { data_dir: &self.data_dir, database })
@@ -86,6 +125,8 @@ fn main() -> ExitCode {
         .init();
     let done = match command {
         Command::Serve(serve) => run(*serve),
+        Command::Backup(backup) => write_backup(backup),
+        Command::Restore(restore) => restore_backup(&restore),
         Command::Openapi => openapi(),
         Command::Admin(admin) => administer(admin),
     };
@@ -106,12 +147,54 @@ async fn administer(admin: Admin) -> anyhow::Result<()> {
     let password = password.trim_end_matches(['\r', '\n']);
     match admin {
         Admin::CreateUser(user) => {
-            app::create_user(user.place()?, &user.username, password, user.role).await?;
+            app::create_user(user.place.place()?, &user.username, password, user.role).await?;
         }
         Admin::SetPassword(user) => {
-            app::set_password(user.place()?, &user.username, password).await?;
+            app::set_password(user.place.place()?, &user.username, password).await?;
         }
     }
+    Ok(())
+}
+
+/// The first line of a file, or nothing where none was named.
+fn passphrase(file: Option<&PathBuf>) -> anyhow::Result<Option<SecretString>> {
+    let Some(file) = file else { return Ok(None) };
+    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
+    let line = text.lines().next().unwrap_or_default();
+    anyhow::ensure!(line.len() >= 8, "{}: a passphrase has at least 8 bytes", file.display());
+    Ok(Some(line.to_owned().into()))
+}
+
+#[tokio::main]
+async fn write_backup(args: BackupArgs) -> anyhow::Result<()> {
+    install_tls()?;
+    let mut include = args.include;
+    if include.is_empty() {
+        include = Include::ALL.to_vec();
+    }
+    include.sort_unstable();
+    include.dedup();
+    let order = BackupOrder {
+        name: "backup".to_owned(),
+        description: None,
+        include,
+        passphrase: passphrase(args.passphrase_file.as_ref())?,
+    };
+    if order.passphrase.is_none() {
+        eprintln!(
+            "cloudcore-hub: only this hub's hub.key opens this backup; keep it elsewhere too"
+        );
+    }
+    Ok(app::write_backup(args.place.place()?, order, &args.output).await?)
+}
+
+#[tokio::main]
+async fn restore_backup(args: &RestoreArgs) -> anyhow::Result<()> {
+    install_tls()?;
+    let passphrase = passphrase(args.passphrase_file.as_ref())?;
+    let (include, rows) = app::restore_backup(args.place.place()?, &args.input, passphrase).await?;
+    let restored = serde_json::json!({ "event": "restored", "include": include, "rows": rows });
+    println!("{restored}");
     Ok(())
 }
 

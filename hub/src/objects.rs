@@ -7,7 +7,6 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use cloudcore_protocol::Timestamp;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use object_store::{
     ClientConfigKey, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig,
@@ -31,17 +30,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 const OBJECT: Duration = Duration::from_secs(60);
 /// A large file moves in parts of so many bytes, each with [`OBJECT`] as its time.
 const PART: usize = 8 * 1024 * 1024;
-
-/// An object, as a list shows it.
-#[derive(Debug, Clone)]
-pub struct Entry {
-    /// Its key, without the store's own prefix.
-    pub key: String,
-    /// Its size, bytes.
-    pub size: u64,
-    /// When it was written.
-    pub written: Timestamp,
-}
 
 /// The object store.
 pub struct Objects {
@@ -153,23 +141,17 @@ impl Objects {
         within(OBJECT, self.store.delete(&key)).await.map(|_| ())
     }
 
-    /// The objects below `folder`, at most `limit` of them, in no order.
+    /// The keys of the objects below `folder`, at most `limit` of them, in no order.
     ///
     /// # Errors
     /// API-009.
-    pub async fn list(&self, folder: &str, limit: usize) -> Result<Vec<Entry>> {
+    pub async fn list(&self, folder: &str, limit: usize) -> Result<Vec<String>> {
         let folder = self.key(folder);
         let all = self.store.list(Some(&folder)).take(limit).try_collect::<Vec<_>>();
         let found = within(OBJECT, all).await?.unwrap_or_default();
         let own = self.prefix.parts().count();
-        Ok(found
-            .into_iter()
-            .map(|meta| Entry {
-                key: meta.location.parts().skip(own).collect::<Key>().to_string(),
-                size: meta.size,
-                written: Timestamp::from_micros(meta.last_modified.timestamp_micros()),
-            })
-            .collect())
+        let key = |location: &Key| location.parts().skip(own).collect::<Key>().to_string();
+        Ok(found.iter().map(|meta| key(&meta.location)).collect())
     }
 
     /// Stores a file, part by part; it is there when all of it is.
@@ -277,8 +259,7 @@ mod tests {
         objects.put("a/b", Bytes::from_static(b"first")).await.unwrap();
         objects.put("a/b", Bytes::from_static(b"second")).await.unwrap();
         assert_eq!(objects.get("a/b").await.unwrap().unwrap(), "second");
-        let listed = objects.list("a", 10).await.unwrap();
-        assert_eq!((listed.len(), listed[0].key.as_str(), listed[0].size), (1, "a/b", 6));
+        assert_eq!(objects.list("a", 10).await.unwrap(), ["a/b"]);
         assert_eq!(objects.url("a/b"), format!("{url}/a/b"));
         objects.delete("a/b").await.unwrap();
         objects.delete("a/b").await.unwrap();

@@ -11,6 +11,7 @@
 mod api;
 mod auth;
 mod authorization;
+mod backup;
 mod certificates;
 mod commands;
 mod contract;

@@ -11,7 +11,7 @@ use std::{
 const RANKS: [(&str, &str); 2] = [
     (
         "hub",
-        "main > app > http, inbox, health, metrics > commands > alerts, certificates, detections > devices, webhooks > link > live > blobs, tokens > auth, pki > api, settings > keys, db, objects > error, config",
+        "main > app > http, inbox, health, metrics > commands > alerts, certificates, detections > devices, webhooks > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db, objects > error, config",
     ),
     (
         "agent",

@@ -194,10 +194,7 @@ impl World {
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
         };
         world.start_hub().await;
-        let login = json!({ "username": "admin", "password": PASSWORD });
-        let (status, session) = world.call(Method::POST, "/api/auth/login", Some(login)).await;
-        assert_eq!(status, StatusCode::OK);
-        world.token = session["token"].as_str().expect("a token").to_owned();
+        world.log_in("admin", PASSWORD).await;
         world
     }
 
@@ -229,6 +226,15 @@ impl World {
             Store::Volume(volume) => volume,
             _ => panic!("the hub is on no disk of its own"),
         }
+    }
+
+    /// Takes over a user's session.
+    pub async fn log_in(&mut self, username: &str, password: &str) -> Value {
+        self.token.clear();
+        let login = json!({ "username": username, "password": password });
+        let session = self.post("/api/auth/login", login).await;
+        self.token = session["token"].as_str().expect("a token").to_owned();
+        session
     }
 
     /// Starts the hub, on the ports of its last run where it had one.

@@ -5,6 +5,7 @@
 //! PostgreSQL an advisory lock gives the rooms the same promise, over all hubs of one database.
 
 mod sql;
+mod tables;
 
 use std::{path::Path, time::Duration};
 
@@ -15,6 +16,7 @@ use sqlx::{
 };
 
 pub use sql::{On, Sql, joined, sql};
+pub use tables::{Snapshot, Table};
 
 use crate::error::{Code, Error, Result};
 

@@ -84,7 +84,7 @@ impl<'a> From<&'a mut Write> for On<'a> {
 }
 
 impl On<'_> {
-    const fn is_sqlite(&self) -> bool {
+    pub(super) const fn is_sqlite(&self) -> bool {
         matches!(self, Self::SqliteRead(_) | Self::SqliteWrite(_))
     }
 }
@@ -186,6 +186,11 @@ macro_rules! dispatch {
 }
 
 impl Sql {
+    /// A statement that this room has put together, of the schema's own names.
+    pub(super) const fn of(text: String) -> Self {
+        Self { text, args: Vec::new() }
+    }
+
     /// The next parameter's value.
     #[must_use]
     pub fn bind(mut self, value: impl Into<Arg>) -> Self {

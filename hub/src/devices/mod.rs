@@ -304,6 +304,41 @@ impl Devices {
         Ok((tokens, member))
     }
 
+    /// Takes over tables that were restored while the hub runs: who is no member any more is cut
+    /// off, and who is stays as it is. Returns how many sessions were cut.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn restored(&self) -> Result<usize> {
+        self.pki.revoke(store::revoked_certificates(&self.db).await?);
+        let mut cut = 0;
+        for session in self.registry.all() {
+            let is_member = self.member(&session.fingerprint).await?.is_some_and(|member| {
+                member.device_id == session.device_id && member.node_name == session.node_name
+            });
+            if is_member {
+                let mut tx = self.db.write().await?;
+                store::set_ready(&mut tx, &session.device_id).await?;
+                tx.commit().await?;
+            } else {
+                session.close(GoodbyeReason::Revoked);
+                cut += 1;
+            }
+        }
+        let present: Vec<_> = self.presence().keys().cloned().collect();
+        for device in present {
+            if store::get(&self.db, &device).await?.is_some() {
+                continue;
+            }
+            let present = self.presence().remove(&device);
+            if let Some(presence) = present {
+                let removed = What::Left { reason: "removed" };
+                self.bus.publish(news(&device, &presence.node_name, removed));
+            }
+        }
+        Ok(cut)
+    }
+
     /// Removes heartbeats received before `before`.
     ///
     /// # Errors

@@ -265,6 +265,15 @@ pub(super) async fn greet(tx: &mut Write, id: &DeviceId, hello: &Hello) -> Resul
     Ok(())
 }
 
+pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    db::sql("UPDATE devices SET status = 'Ready', last_seen = $2 WHERE device_id = $1")
+        .bind(id.as_str())
+        .bind(Timestamp::now().micros())
+        .run(tx)
+        .await?;
+    Ok(())
+}
+
 pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
     db::sql("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())

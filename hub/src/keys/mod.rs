@@ -16,6 +16,9 @@ pub use seal::Seal;
 
 use crate::error::{Error, Result};
 
+/// The file of the master key, in the data directory.
+pub const MASTER: &str = "hub.key";
+
 /// Signing keys, one per purpose.
 pub struct Keys {
     /// Signs users' sessions.
@@ -26,6 +29,10 @@ pub struct Keys {
     pub links: hmac::Key,
     /// Seals what is stored and has to be read again.
     pub seal: Seal,
+    /// Seals backups that are made without a passphrase.
+    pub backups: Seal,
+    /// Names the master key, and says nothing of it.
+    pub id: String,
 }
 
 struct Len32;
@@ -42,12 +49,19 @@ impl Keys {
     /// # Errors
     /// API-007 when the file can't be read or written, or is not a key.
     pub fn load(data_dir: &Path) -> Result<Self> {
-        let master =
-            read_or_create(&data_dir.join("hub.key"), || random::<32>().map(|k| k.to_vec()))?;
+        let master = read_or_create(&data_dir.join(MASTER), || random::<32>().map(|k| k.to_vec()))?;
+        Self::of(&master)
+    }
+
+    /// What is derived from this master key.
+    ///
+    /// # Errors
+    /// API-007 when it is none.
+    pub fn of(master: &[u8]) -> Result<Self> {
         if master.len() != 32 {
             return Err(Error::internal("hub.key is not a key of 32 bytes"));
         }
-        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"cloudcore-hub").extract(&master);
+        let prk = hkdf::Salt::new(hkdf::HKDF_SHA256, b"cloudcore-hub").extract(master);
         let derive = |purpose: &[u8]| -> Result<[u8; 32]> {
             let mut key = [0; 32];
             prk.expand(&[purpose], Len32)
@@ -60,6 +74,8 @@ impl Keys {
             join_tokens: Jwt::new(&derive(b"join-tokens")?),
             seal: Seal::new(&derive(b"seal")?)?,
             links: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"links")?),
+            backups: Seal::new(&derive(b"backups")?)?,
+            id: hex(&derive(b"id")?[..8]),
         })
     }
 }

@@ -26,17 +26,7 @@ impl Seal {
     /// # Errors
     /// API-007 when the operating system gives no random bytes.
     pub fn seal(&self, context: &str, secret: &[u8]) -> Result<String> {
-        // 96 random bits: no key comes near the 2^32 messages at which that would matter.
-        let nonce = random::<NONCE_LEN>()?;
-        let mut text = secret.to_vec();
-        self.0
-            .seal_in_place_append_tag(
-                Nonce::assume_unique_for_key(nonce),
-                Aad::from(context.as_bytes()),
-                &mut text,
-            )
-            .map_err(|_| Error::internal("a secret can't be sealed"))?;
-        Ok(hex(&[nonce.as_slice(), &text].concat()))
+        Ok(hex(&self.seal_bytes(context, secret.to_vec())?))
     }
 
     /// What was sealed.
@@ -44,17 +34,37 @@ impl Seal {
     /// # Errors
     /// API-007 when it was not sealed by this key for this context.
     pub fn open(&self, context: &str, sealed: &str) -> Result<Vec<u8>> {
-        let bad = || Error::internal("a sealed secret can't be opened: is it another hub's?");
-        let bytes = super::unhex(sealed).ok_or_else(bad)?;
-        let (nonce, text) = bytes.split_at_checked(NONCE_LEN).ok_or_else(bad)?;
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| bad())?;
-        let mut text = text.to_vec();
-        let length = self
-            .0
-            .open_in_place(nonce, Aad::from(context.as_bytes()), &mut text)
-            .map_err(|_| bad())?
-            .len();
-        text.truncate(length);
-        Ok(text)
+        super::unhex(sealed)
+            .and_then(|sealed| self.open_bytes(context, sealed))
+            .ok_or_else(|| Error::internal("a sealed secret can't be opened: is it another hub's?"))
+    }
+
+    /// As [`Self::seal`], without the hex digits.
+    ///
+    /// # Errors
+    /// API-007 when the operating system gives no random bytes.
+    pub fn seal_bytes(&self, context: &str, mut secret: Vec<u8>) -> Result<Vec<u8>> {
+        // 96 random bits: no key comes near the 2^32 messages at which that would matter.
+        let nonce = random::<NONCE_LEN>()?;
+        self.0
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(context.as_bytes()),
+                &mut secret,
+            )
+            .map_err(|_| Error::internal("a secret can't be sealed"))?;
+        secret.splice(..0, nonce);
+        Ok(secret)
+    }
+
+    /// What [`Self::seal_bytes`] has sealed; `None` for anything else.
+    #[must_use]
+    pub fn open_bytes(&self, context: &str, mut sealed: Vec<u8>) -> Option<Vec<u8>> {
+        let nonce = *sealed.first_chunk::<NONCE_LEN>()?;
+        let nonce = Nonce::assume_unique_for_key(nonce);
+        let context = Aad::from(context.as_bytes());
+        let length = self.0.open_within(nonce, context, &mut sealed, NONCE_LEN..).ok()?.len();
+        sealed.truncate(length);
+        Some(sealed)
     }
 }

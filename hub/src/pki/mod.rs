@@ -39,6 +39,11 @@ use crate::{
     keys,
 };
 
+/// The file of the CA's key, in the data directory.
+pub const CA_KEY: &str = "ca.key";
+/// The file of its certificate.
+pub const CA_CERTIFICATE: &str = "ca.pem";
+
 const SERVER_CERTIFICATE_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Edge clocks run late: what is issued now was valid yesterday, or as long ago as it lives.
 const BACKDATE: Duration = Duration::from_secs(86_400);
@@ -104,13 +109,13 @@ impl Pki {
     /// # Errors
     /// API-007 when its files can't be read or written, or are not a CA.
     pub fn load(data_dir: &Path, node_life: Duration) -> Result<Self> {
-        let key = keys::read_or_create(&data_dir.join("ca.key"), || {
+        let key = keys::read_or_create(&data_dir.join(CA_KEY), || {
             Ok(KeyPair::generate().map_err(Error::internal)?.serialize_pem().into_bytes())
         })?;
         let key = String::from_utf8(key).map_err(Error::internal)?;
         let key = KeyPair::from_pem(&key).map_err(Error::internal)?;
         let params = ca_params()?;
-        let pem = keys::read_or_create(&data_dir.join("ca.pem"), || {
+        let pem = keys::read_or_create(&data_dir.join(CA_CERTIFICATE), || {
             Ok(params.self_signed(&key).map_err(Error::internal)?.pem().into_bytes())
         })?;
         use rustls::pki_types::pem::PemObject as _;

@@ -1,0 +1,121 @@
+//! Which tables a backup holds, and how their rows are put back.
+//!
+//! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures (they are in
+//! the object store already), alerts (the rules find them again), the audit log (it is this hub's
+//! own and only grows), and what lives for minutes.
+
+use super::Include;
+
+/// How rows are put back.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Way {
+    /// The table holds what the backup holds, and nothing else.
+    Replace,
+    /// Row by row, by a key. What was withdrawn or used since stays so: a restore must not open
+    /// what an operator has closed.
+    Merge {
+        /// The unique column whose other values are removed, if any are.
+        only: Option<&'static str>,
+        /// What happens to a row that is there.
+        conflict: &'static str,
+    },
+}
+
+/// A table of a backup.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub name: &'static str,
+    pub include: Include,
+    /// Whether its rows stand in the sealed part.
+    pub secret: bool,
+    /// Which of its rows, where not all: a condition.
+    pub only: Option<&'static str>,
+    pub way: Way,
+}
+
+const fn replaced(name: &'static str, include: Include) -> Kept {
+    Kept { name, include, secret: false, only: None, way: Way::Replace }
+}
+
+/// In the order in which they are restored.
+pub(super) const TABLES: [Kept; 10] = [
+    Kept {
+        // Maintenance that goes on is not ended by a restore, nor begun by one.
+        only: Some("name <> 'maintenance'"),
+        ..replaced("settings", Include::Config)
+    },
+    Kept {
+        secret: true,
+        way: Way::Merge {
+            only: Some("token_hash"),
+            conflict: "ON CONFLICT (token_hash) DO UPDATE SET \
+                       used = tokens.used OR excluded.used, \
+                       used_at = coalesce(tokens.used_at, excluded.used_at), \
+                       used_by_key = coalesce(tokens.used_by_key, excluded.used_by_key), \
+                       revoked_at = coalesce(tokens.revoked_at, excluded.revoked_at)",
+        },
+        ..replaced("tokens", Include::Tokens)
+    },
+    replaced("devices", Include::Devices),
+    Kept {
+        // Those that nodes have got since stay: a node that renewed is still the same node.
+        way: Way::Merge {
+            only: None,
+            conflict: "ON CONFLICT (fingerprint) DO UPDATE SET \
+                       revoked_at = coalesce(certificates.revoked_at, excluded.revoked_at)",
+        },
+        ..replaced("certificates", Include::Devices)
+    },
+    Kept {
+        // An agent has deleted what was acknowledged: to ask for it again would be in vain.
+        way: Way::Merge {
+            only: None,
+            conflict: "ON CONFLICT (device_id, outbox_id, lane) DO UPDATE SET last_seq = \
+                       CASE WHEN outboxes.last_seq > excluded.last_seq \
+                       THEN outboxes.last_seq ELSE excluded.last_seq END",
+        },
+        ..replaced("outboxes", Include::Devices)
+    },
+    Kept { secret: true, ..replaced("users", Include::Users) },
+    Kept { secret: true, ..replaced("api_keys", Include::Users) },
+    replaced("commands", Include::Commands),
+    replaced("detections", Include::Detections),
+    replaced("detection_totals", Include::Detections),
+];
+
+/// The tables of these parts.
+pub(super) fn tables(include: &[Include]) -> impl Iterator<Item = &'static Kept> {
+    TABLES.iter().filter(move |kept| include.contains(&kept.include))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::db::{Db, sql};
+
+    /// The head of this file says why.
+    const LEFT_OUT: [&str; 6] =
+        ["alerts", "audit_log", "blobs", "heartbeats", "idempotency_keys", "tickets"];
+    /// The restore's own.
+    const OWN: [&str; 1] = ["restored_keys"];
+
+    #[tokio::test]
+    async fn every_table_is_in_a_backup_or_left_out_on_purpose() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
+        let all: BTreeSet<String> = sql(
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%' \
+             AND name <> '_sqlx_migrations'",
+        )
+        .values(&db)
+        .await
+        .unwrap()
+        .into_iter()
+        .collect();
+        let known = TABLES.iter().map(|kept| kept.name).chain(LEFT_OUT).chain(OWN);
+        assert_eq!(all, known.map(str::to_owned).collect());
+    }
+}
