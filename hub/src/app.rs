@@ -141,11 +141,13 @@ impl Hub {
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
+            config.public_url.as_ref(),
         ));
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
 
         let shutdown = CancellationToken::new();
-        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let watching =
+            Arc::new(Watching::new(Arc::clone(&bus), Arc::clone(&auth), shutdown.clone()));
         let webhooks = Arc::new(
             Webhooks::open(
                 db.clone(),

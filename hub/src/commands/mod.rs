@@ -17,6 +17,7 @@ use cloudcore_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use life::next;
 pub use life::{Event, State};
@@ -47,6 +48,8 @@ pub struct Commands {
     blobs: Arc<Blobs>,
     bus: Arc<Bus>,
     settings: Arc<Settings>,
+    /// Base of the links that watchers are told; they asked for nothing that could say it.
+    base: String,
     /// A command with a deadline was accepted.
     accepted: Notify,
 }
@@ -96,8 +99,10 @@ impl Commands {
         blobs: Arc<Blobs>,
         bus: Arc<Bus>,
         settings: Arc<Settings>,
+        public_url: Option<&Url>,
     ) -> Self {
-        Self { db, devices, registry, blobs, bus, settings, accepted: Notify::new() }
+        let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
+        Self { db, devices, registry, blobs, bus, settings, base, accepted: Notify::new() }
     }
 
     /// Accepts a command and hands it to its device if that has a session.
@@ -278,7 +283,7 @@ impl Commands {
         let ends = changes.iter().filter(|change| change.state.is_final());
         ends.map(|change| {
             let mut result = change.result.clone().unwrap_or_default();
-            self.add_link(&change.device_id, &mut result, "");
+            self.add_link(&change.device_id, &mut result, &self.base);
             live::Event {
                 device_id: Some(&change.device_id),
                 node_name: change.node_name.as_deref(),

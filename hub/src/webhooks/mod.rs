@@ -8,6 +8,8 @@ mod address;
 mod deliver;
 mod routes;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
