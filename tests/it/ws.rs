@@ -335,7 +335,7 @@ async fn who_may_not_watch_any_more_is_told_to_leave() {
     let key = world.post("/api/kubeedge/apikeys", key).await;
     world.use_token(key["api_key"].as_str().unwrap());
     let by_key = Socket::watch(&world, &["alerts"]).await;
-    let mut stream = world.watch("").await;
+    let stream = world.watch("").await;
 
     world.use_token(&admin);
     let disabled = Some(json!({ "disabled": true }));
