@@ -6,7 +6,7 @@
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
-    net::Ipv6Addr,
+    net::{IpAddr, Ipv6Addr},
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -154,6 +154,9 @@ pub struct Config {
     /// The program that restarts it, and its arguments.
     #[serde(default = "default_reboot_command")]
     pub reboot_command: Vec<String>,
+    /// Machines beside this one whose TCP ports the hub may have checked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub port_check_hosts: Vec<IpAddr>,
     /// The operator's labels, told to the hub.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
@@ -217,6 +220,7 @@ impl Config {
             heartbeat_interval: default_heartbeat_interval(),
             allow_reboot: false,
             reboot_command: default_reboot_command(),
+            port_check_hosts: Vec::new(),
             labels: BTreeMap::new(),
             detection: DetectionConfig::default(),
         }

@@ -28,24 +28,30 @@ pub fn platform() -> Platform {
     }
 }
 
+/// All of this machine's addresses; none where the system does not tell.
+fn own_addresses() -> impl Iterator<Item = IpAddr> {
+    nix::ifaddrs::getifaddrs().into_iter().flatten().filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
+    })
+}
+
+/// Whether this address is one of this machine's.
+#[must_use]
+pub fn owns(address: IpAddr) -> bool {
+    own_addresses().any(|own| own == address)
+}
+
 /// This machine's addresses, without those that only it can reach.
 #[must_use]
 pub fn addresses() -> Vec<String> {
-    let mut addresses: Vec<IpAddr> = nix::ifaddrs::getifaddrs()
-        .map(|interfaces| {
-            interfaces
-                .filter_map(|interface| interface.address)
-                .filter_map(|address| {
-                    let v4 = address.as_sockaddr_in().map(|a| IpAddr::V4(a.ip()));
-                    v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::V6(a.ip())))
-                })
-                .filter(|ip| match ip {
-                    IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
-                    IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
-                })
-                .collect()
+    let mut addresses: Vec<IpAddr> = own_addresses()
+        .filter(|ip| match ip {
+            IpAddr::V4(ip) => !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_loopback() && !ip.is_unicast_link_local(),
         })
-        .unwrap_or_default();
+        .collect();
     addresses.sort_unstable();
     addresses.dedup();
     // A router with a thousand addresses must not fill the hello.

@@ -10,25 +10,33 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    alerts,
+    apps::{self, Apps},
     auth::{self, Audit, Auth, Role},
     backup::{self, Backups},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
+    cloudcore::{self, CloudCore, Port},
     commands::{self, Commands},
     config::{self, Config, HttpsConfig},
+    configuration::{self, Configurations},
     db::Db,
-    detections::{self, Detections},
+    detections::Detections,
     devices::{self, Devices},
+    diagnostics::{self, Diagnostics},
     error::{Code, Error, Result},
     health, http, inbox,
     keys::{self, Keys},
     link::{Link, Registry},
     live::{self, Bus, Watching},
+    maintenance::{self, Maintenance},
     metrics::{self, Metrics},
     objects::Objects,
+    overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
     settings::{self, Settings},
     tokens::{self, Tokens},
+    traffic::Traffic,
     webhooks::{self, Webhooks},
 };
 
@@ -67,6 +75,7 @@ impl Hub {
     /// # Errors
     /// With a message for the operator: what can't be opened or bound, and why.
     pub async fn start(config: Config) -> Result<Self> {
+        let started_at = Timestamp::now();
         prepare(&config.data_dir)?;
         let lock = lock(&config.data_dir)?;
         let db = open_db(&config.data_dir, config.database.clone()).await?;
@@ -107,6 +116,21 @@ impl Hub {
         let https_address = secure.as_ref().map(|((_, address), _)| *address);
         let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
+        let configurations = Configurations::new(
+            Arc::clone(&settings),
+            configuration::Fixed {
+                advertised: advertised.clone(),
+                quic: quic_address.port(),
+                http: http_address.port(),
+                https: https_address.map(|address| address.port()),
+                retention_days: config.retention.as_secs() / 86_400,
+            },
+        );
+        let cloudcore = CloudCore {
+            settings: Arc::clone(&settings),
+            started_at,
+            ports: ports(quic_address, http_address, https_address),
+        };
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
@@ -133,17 +157,30 @@ impl Hub {
             devices: Arc::clone(&devices),
             registry: Arc::clone(&registry),
             settings: Arc::clone(&settings),
+            bus: Arc::clone(&bus),
         });
         let commands = Arc::new(Commands::new(
             db.clone(),
             Arc::clone(&devices),
-            registry,
+            Arc::clone(&registry),
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
             config.public_url.as_ref(),
         ));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus);
+        let apps = Arc::new(Apps::new(
+            db.clone(),
+            Arc::clone(&devices),
+            Arc::clone(&commands),
+            Arc::clone(&settings),
+        ));
+        let overview = Arc::new(Overview {
+            devices: Arc::clone(&devices),
+            detections: Arc::clone(&detections),
+            apps: Arc::clone(&apps),
+        });
+        let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
+        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching =
@@ -158,6 +195,7 @@ impl Hub {
             .await?,
         );
         let (audit, audit_writer) = Audit::open(&db);
+        let traffic = Traffic::default();
         let answers = Arc::new(http::Answers::new(db.clone(), Arc::clone(&keys)));
         let front = Arc::new(http::Front::new(
             Arc::clone(&auth),
@@ -166,11 +204,12 @@ impl Hub {
             Arc::clone(&answers),
             (config.public_url.clone(), config.public_monitoring),
             https_address,
+            traffic.clone(),
         ));
         let backups = Arc::new(Backups {
             db: db.clone(),
             keys: Arc::clone(&keys),
-            objects,
+            objects: Arc::clone(&objects),
             data_dir: config.data_dir.clone(),
             restored: restored(&settings, &devices),
             turn: tokio::sync::Mutex::default(),
@@ -178,24 +217,34 @@ impl Hub {
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
+            registry,
             detections: Arc::clone(&detections),
             blobs: Arc::clone(&blobs),
+            objects,
+            traffic: traffic.clone(),
+            started_at,
         });
         let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone()).into(),
+                health::routes(db.clone()),
                 auth::routes(auth, audit),
-                tokens::routes(tokens).into(),
+                tokens::routes(tokens),
                 certificates::routes(Arc::clone(&certificates)),
                 backup::routes(backups),
-                devices::routes(Arc::clone(&devices)).into(),
-                detections::routes(Arc::clone(&detections), Arc::clone(&devices)).into(),
-                commands::routes(Arc::clone(&commands)).into(),
-                blobs::routes(Arc::clone(&blobs)).into(),
+                devices::routes(Arc::clone(&devices)),
+                overview::routes(overview),
+                apps::routes(Arc::clone(&apps)),
+                commands::routes(Arc::clone(&commands)),
+                diagnostics::routes(Arc::clone(&diagnostics)),
+                blobs::routes(Arc::clone(&blobs)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
-                metrics::routes(metrics).into(),
+                metrics::routes(metrics),
+                alerts::routes(db.clone()),
+                configuration::routes(Arc::new(configurations)),
+                cloudcore::routes(Arc::new(cloudcore)),
+                maintenance::routes(Arc::new(Maintenance::new(Arc::clone(&settings)))),
             ],
         );
 
@@ -214,12 +263,19 @@ impl Hub {
             let (commands, shutdown) = (Arc::clone(&commands), shutdown.clone());
             async move { commands.watch_deadlines(shutdown).await }
         });
+        tasks.spawn({
+            let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
+            async move { certificates.watch_ends(shutdown).await }
+        });
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
             Kept {
+                db: db.clone(),
                 devices,
                 detections,
+                apps,
+                diagnostics,
                 commands,
                 blobs,
                 certificates,
@@ -405,6 +461,14 @@ fn prepare(data_dir: &std::path::Path) -> Result<()> {
         .map_err(|e| unusable(data_dir, e))
 }
 
+/// What listens, by the contract's names where it has one.
+fn ports(quic: SocketAddr, http: SocketAddr, https: Option<SocketAddr>) -> Vec<Port> {
+    let mut ports =
+        vec![Port::new("cloudhub", quic.port(), "UDP"), Port::new("http", http.port(), "TCP")];
+    ports.extend(https.map(|address| Port::new("https", address.port(), "TCP")));
+    ports
+}
+
 /// What nodes can connect to where the hub listens on every address: the address that the
 /// machine would use to reach others, without sending anything.
 fn advertised(bound: SocketAddr) -> SocketAddr {
@@ -479,8 +543,11 @@ async fn watch_certificate(
 
 /// What has to be tidied up.
 struct Kept {
+    db: Db,
     devices: Arc<Devices>,
     detections: Arc<Detections>,
+    apps: Arc<Apps>,
+    diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
     certificates: Arc<Certificates>,
@@ -505,8 +572,11 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
         let done = async {
             kept.devices.forget_heartbeats(before).await?;
             kept.detections.forget(before).await?;
+            kept.apps.settle().await?;
+            kept.diagnostics.forget(before).await?;
             kept.commands.forget(before).await?;
             kept.certificates.forget(before).await?;
+            alerts::forget(&kept.db, before).await?;
             kept.answers.forget().await?;
             kept.webhooks.forget(before).await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}

@@ -9,14 +9,14 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{
-    BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason,
-    Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
+    Alert, BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye,
+    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    alerts,
+    alerts::{self, Judge},
     api::to_the_end,
     blobs::{Blobs, MAX_BLOB_BYTES},
     commands::{self, Change, Commands, Ending},
@@ -26,6 +26,7 @@ use crate::{
     error::{Code, Result},
     link::{Admission, Peers, Session},
     live::{Bus, News},
+    settings::Settings,
 };
 
 /// Events that wait for the writer; a session whose event finds no room waits.
@@ -55,6 +56,8 @@ pub struct Writer {
     db: Db,
     commands: Arc<Commands>,
     bus: Arc<Bus>,
+    settings: Arc<Settings>,
+    judge: Judge,
     queue: mpsc::Receiver<Said>,
     /// What is committed, for the outboxes that spoke lately.
     committed: HashMap<(DeviceId, u64, Lane), u64>,
@@ -71,6 +74,7 @@ pub fn open(
     commands: &Arc<Commands>,
     blobs: &Arc<Blobs>,
     bus: &Arc<Bus>,
+    settings: &Arc<Settings>,
 ) -> (Inbox, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let inbox = Inbox {
@@ -85,6 +89,8 @@ pub fn open(
         db: db.clone(),
         commands: Arc::clone(commands),
         bus: Arc::clone(bus),
+        settings: Arc::clone(settings),
+        judge: Judge::default(),
         queue,
         committed: HashMap::new(),
     };
@@ -249,6 +255,7 @@ struct Outcome {
     fresh: Vec<usize>,
     changes: Vec<Change>,
     alerts: Vec<usize>,
+    judged: Vec<(usize, Alert)>,
     news: Vec<News>,
 }
 
@@ -359,14 +366,15 @@ impl Writer {
     }
 
     /// Gives each room what concerns it.
-    async fn store(&self, tx: &mut Write, batch: &[Said], outcome: &mut Outcome) -> Result<()> {
-        let (mut heartbeats, mut seen) = (Vec::new(), Vec::new());
+    async fn store(&mut self, tx: &mut Write, batch: &[Said], outcome: &mut Outcome) -> Result<()> {
+        let (mut heartbeats, mut from, mut seen) = (Vec::new(), Vec::new(), Vec::new());
         for &index in &outcome.fresh {
             let Said { session, event } = &batch[index];
             let device_id = &session.device_id;
             match &event.body {
                 EventBody::Heartbeat(heartbeat) => {
                     heartbeats.push(HeartbeatRow { device_id, at: event.at, heartbeat });
+                    from.push(index);
                 }
                 EventBody::Detection(detection) => seen.push(DetectionRow { device_id, detection }),
                 EventBody::CommandStarted(started) => outcome.changes.extend(
@@ -396,6 +404,9 @@ impl Writer {
         }
         devices::record_heartbeats(tx, &heartbeats).await?;
         detections::record(tx, &seen).await?;
+        let said: Vec<_> = heartbeats.iter().map(|h| (h.device_id, h.at, h.heartbeat)).collect();
+        let judged = self.judge.judge(tx, &self.settings.live().alerts, &said).await?;
+        outcome.judged = judged.into_iter().map(|(place, alert)| (from[place], alert)).collect();
         outcome.news = self.news(batch, outcome);
         self.bus.keep(tx, &outcome.news).await
     }
@@ -417,6 +428,10 @@ impl Writer {
                 _ => {}
             }
         }
+        news.extend(outcome.judged.iter().map(|(index, alert)| {
+            let session = &batch[*index].session;
+            alerts::news(&session.device_id, &session.node_name, alert)
+        }));
         news.extend(self.commands.news(&outcome.changes));
         news
     }
@@ -430,5 +445,6 @@ impl Writer {
             }
         }
         outcome.news.into_iter().for_each(|news| self.bus.publish(news));
+        self.commands.wake(&outcome.changes);
     }
 }

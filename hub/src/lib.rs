@@ -2,9 +2,10 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics > commands > alerts, certificates, detections >
-//! devices, webhooks > link > live > backup, blobs, tokens > auth, pki > api, settings > keys, db,
-//! objects > error, config`
+//! `main > app > http, inbox, health, metrics, overview > apps, diagnostics > commands >
+//! certificates, detections > devices, webhooks > alerts, link > live > backup, blobs, cloudcore,
+//! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
+//! error, config`
 
 pub mod app;
 pub mod config;
@@ -12,25 +13,32 @@ pub mod error;
 
 mod alerts;
 mod api;
+mod apps;
 mod auth;
 mod backup;
 mod blobs;
 mod certificates;
+mod cloudcore;
 mod commands;
+mod configuration;
 mod db;
 mod detections;
 mod devices;
+mod diagnostics;
 mod health;
 mod http;
 mod inbox;
 mod keys;
 mod link;
 mod live;
+mod maintenance;
 mod metrics;
 mod objects;
+mod overview;
 mod pki;
 mod settings;
 mod tokens;
+mod traffic;
 mod webhooks;
 
 pub use auth::Role;

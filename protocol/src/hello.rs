@@ -6,6 +6,9 @@ use minicbor::{Decode, Encode};
 
 use crate::{DeviceId, EventAck, PROTOCOL_MAX, PROTOCOL_MIN, Timestamp};
 
+/// Of an agent that runs apps: there is a container engine.
+pub const CAPABILITY_APPS: &str = "apps";
+
 /// What an edge machine is.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Encode, Decode)]
 pub struct Platform {

@@ -42,7 +42,9 @@ pub use command::{CancelCommand, Command, CommandFinished, CommandOutcome, Comma
 pub use detection::{BoundingBox, Detection, DetectionPhase};
 pub use envelope::{Event, EventAck, EventBody, Frame, Lane};
 pub use heartbeat::{Alert, CameraState, Heartbeat};
-pub use hello::{Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate};
+pub use hello::{
+    CAPABILITY_APPS, Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate,
+};
 pub use ids::{CommandId, DeviceId, IdError, NodeName};
 pub use join::{
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::world::{World, cached, eventually};
+use crate::world::{World, cached, eventually, stuck_camera};
 
 /// An agent whose reboot writes a line into a file, so that it can be counted, and never repeats
 /// by itself: a reboot is not safe to run twice.
@@ -37,13 +37,6 @@ impl Counter {
 
 fn camera() -> String {
     format!("file://{}", cached("photos/astronaut.png").display())
-}
-
-/// A camera that gives nothing: nobody ever writes into this pipe.
-fn stuck_camera(world: &World) -> String {
-    let pipe = world.dir.path().join("never.png");
-    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    format!("file://{}", pipe.display())
 }
 
 #[tokio::test(flavor = "multi_thread")]

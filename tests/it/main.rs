@@ -8,18 +8,23 @@
     reason = "a test that is surprised has failed"
 )]
 
+mod alerts;
 mod api;
 mod auth;
 mod authorization;
 mod backup;
 mod certificates;
 mod commands;
+mod config;
 mod contract;
 mod deploy;
 mod detection;
+mod edge;
 mod faults;
 mod join;
 mod link;
+mod maintenance;
+mod metrics;
 mod objects;
 mod postgres;
 mod ranks;

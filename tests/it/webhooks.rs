@@ -310,6 +310,28 @@ async fn what_is_accepted_is_told_though_the_hub_dies_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_left_while_the_hub_was_down_is_told_of_and_nobody_else() {
+    let mut world = World::start_with(&["--webhook-allow-private"]).await;
+    let receiver = Receiver::start().await;
+    let id = hook(&world, &receiver.url(), json!(["device_joined", "device_left"])).await;
+    let stays = world.agent("edge-1", &[]).await;
+    receiver.next().await;
+    let leaves = world.agent("edge-2", &[]).await;
+    receiver.next().await;
+    world.kill_hub().await;
+    leaves.kill().await;
+    world.start_hub().await;
+    world.online("edge-1").await;
+    let left = receiver.next().await.json();
+    assert_eq!(
+        (&left["event"], &left["data"]["node_name"]),
+        (&json!("device_left"), &json!("edge-2"))
+    );
+    assert_eq!(world.get(&format!("{HOOKS}/{id}/deliveries")).await["count"], 3);
+    drop(stays);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_does_not_answer_holds_up_no_other() {
     let world = World::start_with(&["--webhook-allow-private"]).await;
     known_device(&world).await;

@@ -71,6 +71,13 @@ pub fn cached(name: &str) -> PathBuf {
     path.canonicalize().expect("it exists")
 }
 
+/// A camera that gives nothing: nobody ever writes into this pipe.
+pub fn stuck_camera(world: &World) -> String {
+    let pipe = world.dir.path().join("never.png");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    format!("file://{}", pipe.display())
+}
+
 /// An HTTP client that goes straight to where it is told.
 pub fn client() -> ClientBuilder {
     // The provider is the whole process's: whichever test comes first installs it.

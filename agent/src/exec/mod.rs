@@ -6,6 +6,7 @@
 //! for another, up to a bound.
 
 mod capture;
+mod checks;
 mod diagnostics;
 mod obey;
 mod reports;

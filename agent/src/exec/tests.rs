@@ -150,6 +150,12 @@ async fn what_is_wrong_with_a_command_is_said() {
         ("capture_image", "", "camera_unavailable"),
         ("start_detection", "{}", "model_unavailable"),
         ("set_config", "{\"camera\":\"gopher://x\"}", "invalid_parameters"),
+        ("port_check", "{\"ports\":[]}", "invalid_parameters"),
+        ("port_check", "{\"host\":\"192.0.2.1\"}", "not_allowed"),
+        ("camera_test", "", "camera_unavailable"),
+        ("deploy_app", "{\"name\":\"a\"}", "invalid_parameters"),
+        ("deploy_app", "{\"name\":\"a\",\"image\":\"a\"}", "no_container_engine"),
+        ("remove_app", "{\"name\":\"a\"}", "no_container_engine"),
     ] {
         assert_eq!(term(&world.obey(name, parameters).await), expected, "{name} {parameters}");
     }
@@ -173,12 +179,45 @@ async fn status_settings_and_diagnostics() {
         (&status["device_id"], &status["camera"]["state"]),
         (&"cam-1".into(), &"ready".into())
     );
+    let tested = result(&world.obey("camera_test", "{}").await);
+    assert_eq!((&tested["resolution"], &tested["width"]), (&"64x48".into(), &64.into()));
+    assert!(tested["source"].as_str().unwrap().starts_with("file://"), "{tested}");
+    assert!(tested["milliseconds"].as_f64().unwrap() > 0.0);
     let health = result(&world.obey("run_diagnostics", "{}").await);
     assert_eq!(health["checks"]["camera"]["detail"], "gives pictures of 64x48");
     assert_eq!(
         (&health["checks"]["link"]["ok"], &health["healthy"]),
         (&false.into(), &false.into())
     );
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn ports_are_checked_on_this_machine_and_where_its_owner_allows_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let world = World::start(dir.path());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let open = listener.local_addr().unwrap().port();
+    // Bound and not listened to: nobody else gets it, and who connects is refused.
+    let bound = tokio::net::TcpSocket::new_v4().unwrap();
+    bound.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let closed = bound.local_addr().unwrap().port();
+    let ports = format!("{{\"ports\":[{open},{closed}]}}");
+    let checked = result(&world.obey("port_check", &ports).await);
+    assert_eq!((&checked["host"], &checked["open"]), (&"127.0.0.1".into(), &1.into()));
+    assert_eq!(checked["ports"][0]["state"], "open", "{checked}");
+    assert_eq!(checked["ports"][1]["state"], "closed", "{checked}");
+    assert!(checked["ports"][1]["milliseconds"].as_f64().unwrap() > 0.0);
+    assert!(result(&world.obey("ping", "").await)["round_trip_ms"].is_null(), "there is no link");
+
+    // TEST-NET-1: nobody is there, and nothing is sent before the owner says so.
+    let away = "{\"host\":\"192.0.2.1\",\"ports\":[9]}";
+    assert_eq!(term(&world.obey("port_check", away).await), "not_allowed");
+    let allow = |config: &mut Config| config.port_check_hosts = vec!["192.0.2.1".parse().unwrap()];
+    world.settings.change(allow).await.unwrap();
+    // What becomes of it is the network's affair.
+    let checked = result(&world.obey("port_check", away).await);
+    assert_eq!(checked["ports"].as_array().unwrap().len(), 1, "{checked}");
     world.stop().await;
 }
 

@@ -38,7 +38,7 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 10] = [
+pub(super) const TABLES: [Kept; 12] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -76,6 +76,8 @@ pub(super) const TABLES: [Kept; 10] = [
         },
         ..replaced("outboxes", Include::Devices)
     },
+    replaced("apps", Include::Devices),
+    replaced("app_devices", Include::Devices),
     Kept { secret: true, ..replaced("users", Include::Users) },
     Kept { secret: true, ..replaced("api_keys", Include::Users) },
     replaced("commands", Include::Commands),
@@ -97,8 +99,15 @@ mod tests {
     use crate::db::{Db, sql};
 
     /// The head of this file says why.
-    const LEFT_OUT: [&str; 6] =
-        ["alerts", "audit_log", "blobs", "heartbeats", "idempotency_keys", "tickets"];
+    const LEFT_OUT: [&str; 7] = [
+        "alerts",
+        "audit_log",
+        "blobs",
+        "connection_tests",
+        "heartbeats",
+        "idempotency_keys",
+        "tickets",
+    ];
     /// The restore's own.
     const OWN: [&str; 1] = ["restored_keys"];
 

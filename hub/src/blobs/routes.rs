@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::State,
     http::header,
     response::{IntoResponse, Response},
-    routing::get,
 };
 use cloudcore_protocol::DeviceId;
 use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::Blobs;
 use crate::{
@@ -19,16 +19,29 @@ use crate::{
 };
 
 /// This room's routes.
-pub fn routes(blobs: Arc<Blobs>) -> Router {
-    Router::new().route("/api/kubeedge/images/{device_id}/{hash}", get(image)).with_state(blobs)
+pub fn routes(blobs: Arc<Blobs>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(image)).with_state(blobs)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Link {
+    /// When the link ends, seconds since the epoch.
     expires: i64,
+    /// That this hub made it.
     signature: String,
 }
 
+/// Get a picture
+///
+/// By the `image_url` of a command's result, which anybody may open until it ends.
+#[utoipa::path(get, path = "/api/kubeedge/images/{device_id}/{hash}", tag = "Commands",
+    security(()),
+    params(("device_id" = String, Path, description = "Whose picture", max_length = 100),
+        ("hash" = String, Path, description = "Its SHA-256, hex"), Link),
+    responses((status = 200, description = "The picture", content(
+        (String = "image/jpeg"), (String = "image/png"),
+        (String = "application/octet-stream")))))]
 async fn image(
     State(blobs): State<Arc<Blobs>>,
     Path((device, hash)): Path<(DeviceId, String)>,

@@ -2,6 +2,7 @@
 //! their renewal before they are due. No session is cut for it: a renewed certificate serves the
 //! next handshake.
 
+mod expiring;
 mod routes;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -17,6 +18,7 @@ use crate::{
     devices::Devices,
     error::{Code, Error, Result},
     link::Registry,
+    live::Bus,
     pki::{Facts, Https, Pki},
     settings::Settings,
 };
@@ -167,6 +169,8 @@ pub struct Certificates {
     pub registry: Arc<Registry>,
     /// When a certificate counts as expiring.
     pub settings: Arc<Settings>,
+    /// Who hears of those that end.
+    pub bus: Arc<Bus>,
 }
 
 /// `$1` now, `$2` when expiring begins, `$3` a status, `$4` a node.

@@ -7,8 +7,13 @@
 //!    └─────────┴─────────┴───────► cancelled
 //! ```
 
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
 /// Where a command stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = CommandState)]
 pub enum State {
     /// Accepted, and waiting for its device.
     Queued,

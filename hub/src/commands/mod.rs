@@ -4,31 +4,34 @@
 //! way back is [`apply`], in the inbox's transaction. After a reconnect [`Commands::resume`] sends
 //! everything that is still open again; the agent runs an id once.
 
+mod dispatch;
 mod life;
+mod progress;
 mod routes;
 mod store;
 
 use std::{sync::Arc, time::Duration};
 
 use cloudcore_protocol::{
-    Command, CommandFinished, CommandId, CommandOutcome, DeviceId, Frame, Timestamp,
+    CommandId, DeviceId, Timestamp,
     command::{CommandError, Task},
 };
 use serde_json::{Value, json};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use life::next;
 pub use life::{Event, State};
+pub use progress::{Change, Ending, apply, ending};
 pub use routes::routes;
+pub use store::{Filter, Row, count_by_status};
 
 use crate::{
     blobs::Blobs,
     db::{Db, Write},
     devices::Devices,
     error::{Code, Error, Result},
-    link::{Registry, Session},
+    link::Registry,
     live::{self, Bus, News, What},
     settings::Settings,
 };
@@ -37,8 +40,13 @@ use crate::{
 const VERDICT: Duration = Duration::from_secs(2);
 /// Largest `parameters`, bytes of JSON; a frame holds more.
 const MAX_PARAMETERS: usize = 64 * 1024;
+/// A command's time where nothing is said, seconds.
+const DEFAULT_TIMEOUT: u32 = 30;
 /// Most commands of one device that are open at once.
 const MAX_OPEN: i64 = 1000;
+/// Between two looks at commands that are waited for, at least and at most.
+const LEAST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// The commands.
 pub struct Commands {
@@ -52,6 +60,8 @@ pub struct Commands {
     base: String,
     /// A command with a deadline was accepted.
     accepted: Notify,
+    /// Wakes when commands have ended.
+    ended: watch::Sender<()>,
 }
 
 /// A command that an operator sends.
@@ -69,24 +79,28 @@ pub struct NewCommand {
     pub queue: bool,
 }
 
-/// A command that was accepted.
+/// A command that was accepted, and goes out once that is committed.
 #[derive(Debug)]
+#[must_use]
 pub struct Accepted {
     /// Its id.
     pub id: CommandId,
     /// From when its time counts.
     pub sent_at: Timestamp,
+    /// To whom.
+    pub device_id: DeviceId,
+    news: News,
+    name: String,
+    parameters: String,
+    timeout: Duration,
 }
 
-/// A change of a command, to be told to the watchers once it is committed.
+/// A command that was cancelled; told to its device and to watchers once that is committed.
 #[derive(Debug)]
-pub struct Change {
-    id: CommandId,
-    device_id: String,
-    node_name: Option<String>,
-    name: String,
-    state: State,
-    result: Option<Value>,
+#[must_use]
+pub struct Cancelled {
+    change: Change,
+    news: Vec<News>,
 }
 
 impl Commands {
@@ -102,119 +116,126 @@ impl Commands {
         public_url: Option<&Url>,
     ) -> Self {
         let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
-        Self { db, devices, registry, blobs, bus, settings, base, accepted: Notify::new() }
+        Self {
+            db,
+            devices,
+            registry,
+            blobs,
+            bus,
+            settings,
+            base,
+            accepted: Notify::new(),
+            ended: watch::Sender::new(()),
+        }
     }
 
     /// Accepts a command and hands it to its device if that has a session.
     ///
     /// # Errors
-    /// API-001 for bad parameters, API-004 for an unknown device, API-008 for one that is away
-    /// when the command may not wait, API-009 when too many wait already,
-    /// or during maintenance.
+    /// As [`Self::accept`], and API-008 for a device that is away when the command may not wait.
     pub async fn send(&self, new: &NewCommand) -> Result<Accepted> {
-        self.settings.check_open()?;
-        let parameters = match Task::parse(&new.name, &new.parameters) {
-            // A newer agent may know it; an older one says that it does not.
-            Ok(_) | Err(CommandError::Unknown(_)) => new.parameters.to_string(),
-            Err(bad @ CommandError::Parameters { .. }) => {
-                return Err(Error::invalid(bad.to_string()));
-            }
-        };
-        if parameters.len() > MAX_PARAMETERS {
-            return Err(Error::invalid(format!(
-                "parameters must have at most {MAX_PARAMETERS} bytes"
-            )));
-        }
-        let device = self.devices.get(&new.device_id).await?;
+        let away = || Error::new(Code::Unreachable, format!("device '{}' is away", new.device_id));
+        let node_name = self.devices.get(&new.device_id).await?.node_name;
+        let mut tx = self.db.write().await?;
+        let accepted = self.accept(&mut tx, new, node_name).await?;
         if !new.queue && !self.registry.is_online(&new.device_id) {
-            return Err(Error::new(
-                Code::Unreachable,
-                format!("device '{}' is away", new.device_id),
-            ));
+            return Err(away());
         }
+        tx.commit().await?;
+        let undelivered = self.hand_over(std::slice::from_ref(&accepted)).await;
+        if !new.queue && !undelivered.is_empty() {
+            let mut tx = self.db.write().await?;
+            let cancelled = self.cancel_in(&mut tx, &accepted.id).await?;
+            tx.commit().await?;
+            self.tell_cancelled(cancelled);
+            return Err(away());
+        }
+        Ok(accepted)
+    }
+
+    /// Accepts a command as part of a larger change; [`Self::hand_over`] it when that is
+    /// committed. The device, with this node, is known to the caller.
+    ///
+    /// # Errors
+    /// API-001 for bad parameters, API-009 when too many of the device are open already, or during
+    /// maintenance.
+    pub async fn accept(
+        &self,
+        tx: &mut Write,
+        new: &NewCommand,
+        node_name: String,
+    ) -> Result<Accepted> {
+        self.settings.check_open()?;
+        let parameters = stored_parameters(&new.name, &new.parameters)?;
         let (id, sent_at) = (CommandId::generate(), Timestamp::now());
         let deadline = sent_at.plus(new.timeout);
-        let mut tx = self.db.write().await?;
-        if store::count_open(&mut tx, &new.device_id).await? >= MAX_OPEN {
+        if store::count_open(tx, &new.device_id).await? >= MAX_OPEN {
             return Err(Error::new(
                 Code::Unavailable,
                 format!("device '{}' has {MAX_OPEN} open commands", new.device_id),
             ));
         }
-        store::insert(&mut tx, &id, new, &parameters, sent_at, deadline).await?;
+        store::insert(tx, &id, new, &parameters, sent_at, deadline).await?;
         let sent = live::Event {
             device_id: Some(new.device_id.as_str()),
-            node_name: Some(&device.node_name),
+            node_name: Some(&node_name),
             what: What::CommandSent { id: id.as_str(), command: &new.name },
         };
-        let sent = sent.news();
-        self.bus.keep(&mut tx, [&sent]).await?;
-        tx.commit().await?;
-        self.accepted.notify_one();
-        self.bus.publish(sent);
-        let frame = Frame::Command(Command {
-            id: id.clone(),
+        let news = sent.news();
+        self.bus.keep(tx, [&news]).await?;
+        Ok(Accepted {
+            id,
+            sent_at,
+            device_id: new.device_id.clone(),
+            news,
             name: new.name.clone(),
             parameters,
-            time_left_ms: millis(new.timeout),
-        });
-        if self.registry.send(&new.device_id, frame).is_ok() {
-            self.delivered(std::slice::from_ref(&id)).await;
-        } else if !new.queue {
-            let mut tx = self.db.write().await?;
-            let change = apply(&mut tx, &id, None, Event::Cancel, &Ending::default()).await?;
-            self.commit(tx, change.as_slice()).await?;
-            return Err(Error::new(
-                Code::Unreachable,
-                format!("device '{}' is away", new.device_id),
-            ));
-        }
-        Ok(Accepted { id, sent_at })
+            timeout: new.timeout,
+        })
     }
 
-    /// Notes that commands were handed over. If this fails they only look queued, and are handed
-    /// over again after the next reconnect.
-    async fn delivered(&self, ids: &[CommandId]) {
-        let noted = async {
-            let mut tx = self.db.write().await?;
-            for id in ids {
-                apply(&mut tx, id, None, Event::Deliver, &Ending::default()).await?;
-            }
-            tx.commit().await
+    /// Cancels a command that has not ended: one that its device does not have yet never gets
+    /// there, another is stopped there. Says how it stood.
+    ///
+    /// # Errors
+    /// API-004 for an unknown one, API-005 for one that has ended.
+    pub async fn cancel(&self, id: &CommandId) -> Result<Row> {
+        let mut tx = self.db.write().await?;
+        let before =
+            store::get(&mut tx, id).await?.ok_or_else(|| Error::not_found("command", id))?;
+        let Some(cancelled) = self.cancel_in(&mut tx, id).await? else {
+            let ended = before.state.as_str();
+            return Err(Error::new(Code::Exists, format!("command '{id}' has ended: {ended}"))
+                .with_details(json!({ "command_id": id, "status": ended })));
         };
-        if let Err(error) = noted.await {
-            tracing::warn!(?ids, ?error, "can't note that commands were sent");
-        }
+        tx.commit().await?;
+        self.tell_cancelled([cancelled]);
+        Ok(before)
     }
 
-    /// Hands everything that is still open to a device that has come back.
+    /// Cancels a command as part of a larger change, to be told by [`Self::tell_cancelled`] when
+    /// that is committed; `None` for one that has ended.
     ///
     /// # Errors
     /// The database's.
-    pub async fn resume(&self, session: &Session) -> Result<()> {
-        let open = store::open_of(&self.db, &session.device_id).await?;
-        let now = Timestamp::now();
-        let mut delivered = Vec::new();
-        for row in open {
-            let left = row.deadline.since(now);
-            if left.is_zero() {
-                continue;
+    pub async fn cancel_in(&self, tx: &mut Write, id: &CommandId) -> Result<Option<Cancelled>> {
+        let change = apply(tx, id, None, Event::Cancel, &Ending::default()).await?;
+        let Some(change) = change else { return Ok(None) };
+        let news = self.news(std::slice::from_ref(&change));
+        self.bus.keep(tx, &news).await?;
+        Ok(Some(Cancelled { change, news }))
+    }
+
+    /// Tells devices and watchers of commands that were cancelled.
+    pub fn tell_cancelled(&self, cancelled: impl IntoIterator<Item = Cancelled>) {
+        for Cancelled { change, news } in cancelled {
+            if let Ok(device) = change.device_id.parse() {
+                // Also when it was only queued: it may be on its way this moment.
+                self.recall(&device, &change.id);
             }
-            let frame = Frame::Command(Command {
-                id: row.id.clone(),
-                name: row.name,
-                parameters: row.parameters,
-                time_left_ms: millis(left),
-            });
-            if session.send(frame).is_err() {
-                break;
-            }
-            delivered.push(row.id);
+            news.into_iter().for_each(|news| self.bus.publish(news));
+            self.wake(&[change]);
         }
-        if !delivered.is_empty() {
-            self.delivered(&delivered).await;
-        }
-        Ok(())
     }
 
     /// A command as it stands.
@@ -223,6 +244,52 @@ impl Commands {
     /// API-004.
     pub async fn get(&self, id: &CommandId) -> Result<store::Row> {
         store::get(&self.db, id).await?.ok_or_else(|| Error::not_found("command", id))
+    }
+
+    /// One page of the commands that match, newest first, how many match in all, and the next
+    /// page's cursor.
+    ///
+    /// # Errors
+    /// API-001 for a bad page.
+    pub async fn list(&self, filter: &Filter) -> Result<(i64, Vec<Row>, Option<i64>)> {
+        store::list(&self.db, filter).await
+    }
+
+    /// These commands as they stand, without those that are forgotten.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn get_all(&self, ids: &[CommandId]) -> Result<Vec<Row>> {
+        store::get_all(&self.db, ids).await
+    }
+
+    /// Waits until these commands have ended, those that are left are of devices that are away, or
+    /// `within` is over.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn settled(&self, ids: &[CommandId], within: Duration) -> Result<()> {
+        let end = tokio::time::Instant::now() + within;
+        let mut ended = self.ended.subscribe();
+        loop {
+            let rows = self.get_all(ids).await?;
+            let awaited = rows.iter().any(|row| {
+                let online = || row.device_id.parse().is_ok_and(|id| self.registry.is_online(&id));
+                !row.state.is_final() && online()
+            });
+            if !awaited || tokio::time::Instant::now() >= end {
+                return Ok(());
+            }
+            // Others' results must not make this ask the database all the time; a device that goes
+            // away says nothing.
+            tokio::time::sleep(LEAST_WAIT).await;
+            tokio::select! {
+                // The sender lives as long as `self`.
+                _ = ended.changed() => {}
+                () = tokio::time::sleep(LONGEST_WAIT) => {}
+                () = tokio::time::sleep_until(end) => {}
+            }
+        }
     }
 
     /// Ends commands whose time is over, until `shutdown`.
@@ -274,7 +341,15 @@ impl Commands {
         self.bus.keep(&mut tx, &news).await?;
         tx.commit().await?;
         news.into_iter().for_each(|news| self.bus.publish(news));
+        self.wake(changes);
         Ok(())
+    }
+
+    /// Wakes those who wait for ends, once these changes are committed.
+    pub fn wake(&self, changes: &[Change]) {
+        if changes.iter().any(|change| change.state.is_final()) {
+            self.ended.send_replace(());
+        }
     }
 
     /// What watchers are told of changes: the ends among them.
@@ -312,84 +387,37 @@ impl Commands {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// What is known of a command's end.
-#[derive(Debug, Default)]
-pub struct Ending {
-    /// The result as the API shows it.
-    pub result: Option<Value>,
-    /// From start to end by the device's clock, microseconds.
-    pub duration_micros: Option<u64>,
-}
-
-/// What a device says of a command's end, in the hub's terms.
-#[must_use]
-pub fn ending(finished: &CommandFinished) -> (Event, Ending) {
-    let failed = |reason: &str, message: &str| json!({ "success": false, "error": reason, "message": message });
-    let (event, result) = match &finished.outcome {
-        CommandOutcome::Completed(text) => match serde_json::from_str::<Value>(text) {
-            Ok(result @ Value::Object(_)) => (Event::Complete, result),
-            _ => (Event::Fail, failed("bad_result", "the agent's result is not a JSON object")),
-        },
-        CommandOutcome::Failed(reason, message) => (Event::Fail, failed(reason, message)),
-        CommandOutcome::TimedOut => (
-            Event::TimeOut,
-            failed("timed_out", "the command's time ran out while the device ran it"),
-        ),
-        CommandOutcome::Cancelled => (Event::Cancel, failed("cancelled", "it was cancelled")),
-    };
-    (event, Ending { result: Some(result), duration_micros: Some(finished.duration_micros) })
-}
-
-/// Moves a command on, in a larger change; `said_by` is the device that says so, or the hub.
-/// `None` when there is no such command of that device or it has ended already: what comes late
-/// changes nothing.
+/// Checks what somebody asks for, before it is known of whom: name, parameters, and seconds of
+/// time; the time that the command gets.
 ///
 /// # Errors
-/// The database's.
-pub async fn apply(
-    tx: &mut Write,
-    id: &CommandId,
-    said_by: Option<&DeviceId>,
-    event: Event,
-    ending: &Ending,
-) -> Result<Option<Change>> {
-    let Some(row) = store::get(&mut *tx, id).await? else { return Ok(None) };
-    if said_by.is_some_and(|device| device.as_str() != row.device_id) {
-        tracing::warn!(?said_by, command_id = %id, "a device spoke of another's command");
-        return Ok(None);
+/// API-001.
+pub fn check(name: &str, parameters: &Value, timeout: Option<u32>) -> Result<Duration> {
+    let name_ok = (1..=50).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    if !name_ok {
+        return Err(Error::invalid("command must be 1 to 50 lower-case letters, digits and '_'"));
     }
-    // A device that ran it knows better than the note that it was sent, which may have been lost.
-    let state = match (row.state, ending.duration_micros) {
-        (State::Queued, Some(_)) => State::Sent,
-        (state, _) => state,
-    };
-    let Ok(after) = next(state, event) else { return Ok(None) };
-    if after == row.state {
-        return Ok(None);
+    if !(parameters.is_object() || parameters.is_null()) {
+        return Err(Error::invalid("parameters must be an object"));
     }
-    let result = ending.result.clone().or_else(|| default_result(after));
-    store::set_state(tx, id, after, result.as_ref(), ending.duration_micros).await?;
-    Ok(Some(Change {
-        id: id.clone(),
-        device_id: row.device_id,
-        node_name: row.node_name,
-        name: row.name,
-        state: after,
-        result,
-    }))
+    let timeout = timeout.unwrap_or(DEFAULT_TIMEOUT);
+    if !(1..=86_400).contains(&timeout) {
+        return Err(Error::invalid("timeout must be 1 to 86400 seconds"));
+    }
+    Ok(Duration::from_secs(timeout.into()))
 }
 
-/// What the API shows of an end that no device spoke of.
-fn default_result(state: State) -> Option<Value> {
-    let message = match state {
-        State::Expired => "the device did not come back in time",
-        State::TimedOut => "the device did not answer in time",
-        State::Cancelled => "it was cancelled",
-        _ => return None,
+/// Parameters as they are stored.
+fn stored_parameters(name: &str, parameters: &Value) -> Result<String> {
+    let text = match Task::parse(name, parameters) {
+        // A newer agent may know it; an older one says that it does not.
+        Ok(_) | Err(CommandError::Unknown(_)) => parameters.to_string(),
+        Err(bad @ CommandError::Parameters { .. }) => return Err(Error::invalid(bad.to_string())),
     };
-    Some(json!({ "success": false, "error": state.as_str(), "message": message }))
+    if text.len() > MAX_PARAMETERS {
+        let message = format!("parameters must have at most {MAX_PARAMETERS} bytes");
+        return Err(Error::invalid(message));
+    }
+    Ok(text)
 }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, json};
 use sqlx::FromRow;
+use utoipa::IntoParams;
 
 use super::{NewCommand, State};
 use crate::{
+    api::Page,
     db::{self, Db, On, Write},
     error::{Error, Result},
 };
@@ -41,6 +44,7 @@ pub struct Row {
 
 #[derive(FromRow)]
 struct Stored {
+    id: i64,
     command_id: String,
     device_id: String,
     node_name: Option<String>,
@@ -110,6 +114,90 @@ pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<
     .await?
     .map(Stored::parse)
     .transpose()
+}
+
+/// Which commands a list names.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct Filter {
+    /// Rows at most; 100 where absent.
+    #[param(minimum = 1, maximum = 500)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<i64>,
+    /// Whose.
+    #[param(max_length = 100, example = "edge-device-001")]
+    pub device_id: Option<String>,
+    /// How they stand.
+    pub status: Option<State>,
+    /// Their name.
+    #[param(max_length = 50, example = "capture_image")]
+    pub command: Option<String>,
+}
+
+/// Largest result that a list shows, bytes of JSON.
+pub(super) const MAX_LISTED_RESULT: usize = 4096;
+
+const MATCHES: &str = "($1 IS NULL OR device_id = $1) AND ($2 IS NULL OR status = $2) \
+                       AND ($3 IS NULL OR command_type = $3)";
+
+pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Option<i64>)> {
+    let limit = Page { limit: filter.limit, cursor: filter.cursor }.limit()?;
+    let bound = |statement: db::Sql| {
+        statement
+            .bind(&filter.device_id)
+            .bind(filter.status.map(State::as_str))
+            .bind(&filter.command)
+    };
+    let count = bound(db::joined(&["SELECT count(*) FROM commands WHERE ", MATCHES]));
+    let count: i64 = count.value(db).await?;
+    let page = db::joined(&[
+        "SELECT id, command_id, device_id, command_type, NULL AS node_name, '' AS parameters, status, \
+         CASE WHEN length(result) <= $6 THEN result END AS result, sent_at, deadline, \
+         completed_at, execution_us FROM commands WHERE ",
+        MATCHES,
+        " AND id < $4 ORDER BY id DESC LIMIT $5",
+    ]);
+    let rows: Vec<Stored> = bound(page)
+        .bind(filter.cursor.unwrap_or(i64::MAX))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .bind(i64::try_from(MAX_LISTED_RESULT).unwrap_or(i64::MAX))
+        .all(db)
+        .await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|row| row.id)).flatten();
+    let rows = rows.into_iter().map(Stored::parse).collect::<Result<_>>()?;
+    Ok((count, rows, next))
+}
+
+pub(super) async fn get_all(db: &Db, ids: &[CommandId]) -> Result<Vec<Row>> {
+    db::sql(
+        "SELECT c.*, d.node_name FROM {rows} JOIN commands c ON c.command_id = value->>0 \
+         LEFT JOIN devices d ON d.device_id = c.device_id",
+    )
+    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .all::<Stored>(db)
+    .await?
+    .into_iter()
+    .map(Stored::parse)
+    .collect()
+}
+
+/// The device's commands that were cancelled and would still have time: it may have been away when
+/// they were.
+pub(super) async fn cancelled_of(
+    db: &Db,
+    device: &DeviceId,
+    now: Timestamp,
+) -> Result<Vec<CommandId>> {
+    let ids: Vec<String> = db::sql(
+        "SELECT command_id FROM commands \
+         WHERE device_id = $1 AND status = 'cancelled' AND deadline > $2 ORDER BY id DESC LIMIT 500",
+    )
+    .bind(device.as_str())
+    .bind(now.micros())
+    .values(db)
+    .await?;
+    ids.into_iter().map(|id| id.try_into().map_err(Error::internal)).collect()
 }
 
 pub(super) async fn count_open(tx: &mut Write, device: &DeviceId) -> Result<i64> {
@@ -205,4 +293,12 @@ pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
         .run(&mut *tx)
         .await?;
     Ok(())
+}
+
+/// How many commands of each status are kept.
+///
+/// # Errors
+/// The database's.
+pub async fn count_by_status(db: &Db) -> Result<Vec<(String, i64)>> {
+    Ok(db::sql("SELECT status, count(*) FROM commands GROUP BY status").all(db).await?)
 }

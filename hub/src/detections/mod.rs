@@ -1,12 +1,8 @@
 //! What cameras saw: stored once each, counted per device, told to the watchers.
 
-mod routes;
-
 use cloudcore_protocol::{Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
 use serde_json::{Value, json};
 use sqlx::FromRow;
-
-pub use routes::routes;
 
 use crate::{
     api,
@@ -71,6 +67,15 @@ impl Detections {
                 .optional(&self.db)
                 .await?;
         Ok(found.unwrap_or_default())
+    }
+
+    /// How many objects all devices saw, also those that are forgotten.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn total(&self) -> Result<i64> {
+        let sum = "SELECT CAST(coalesce(sum(detections), 0) AS BIGINT) FROM detection_totals";
+        Ok(db::sql(sum).value(&self.db).await?)
     }
 
     /// How much all devices saw since `since`.

@@ -3,8 +3,10 @@
 //! A device is online while its session lives. It is `Ready` until [`GRACE`] after that, so that a
 //! short cut of the network is no news.
 
+mod batch;
 mod join;
 mod routes;
+mod shown;
 mod store;
 
 use std::{
@@ -13,17 +15,19 @@ use std::{
     time::Duration,
 };
 
-use cloudcore_protocol::{DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
+use cloudcore_protocol::{Alert, DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::Value;
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
-pub use routes::{details, routes};
+pub use routes::routes;
+pub use shown::Details;
 pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
 
 use crate::{
-    db::Db,
+    alerts,
+    db::{Db, Write},
     error::{Error, Result},
     link::Registry,
     live::{Bus, Event, News, What},
@@ -128,12 +132,17 @@ impl Devices {
         let joined = (!known).then(|| news(device, node, What::Joined));
         let mut tx = self.db.write().await?;
         store::greet(&mut tx, device, hello).await?;
-        self.bus.keep(&mut tx, &joined).await?;
+        let back = offline("The device is connected again", false);
+        let back = alerts::record(&mut tx, device, Timestamp::now(), &back)
+            .await?
+            .then(|| alerts::news(device, node, &back));
+        let told: Vec<News> = joined.into_iter().chain(back).collect();
+        self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
         if let Some(presence) = self.presence().get_mut(device) {
             presence.told = true;
         }
-        joined.into_iter().for_each(|news| self.bus.publish(news));
+        told.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
 
@@ -173,10 +182,17 @@ impl Devices {
     /// Ends the readiness of devices whose session has been lost for [`GRACE`], until `shutdown`.
     pub async fn watch_presence(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
+        let mut missed = Some(Instant::now() + GRACE);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
+            }
+            if missed.is_some_and(|time| time <= Instant::now()) {
+                missed = None;
+                if let Err(error) = self.miss().await {
+                    tracing::error!(?error, "who did not come back can't be stored");
+                }
             }
             let gone: Vec<_> = {
                 let mut presence = self.presence();
@@ -194,7 +210,8 @@ impl Devices {
             for (device, presence) in gone {
                 let what = What::Left { reason: "connection lost" };
                 let left = news(&device, &presence.node_name, what);
-                match self.leave(&device, &left).await {
+                let mut told = vec![left];
+                match self.leave(&device, &presence.node_name, &mut told).await {
                     Ok(true) => {}
                     Ok(false) => continue,
                     Err(error) => {
@@ -204,23 +221,46 @@ impl Devices {
                         continue;
                     }
                 }
-                self.bus.publish(left);
+                told.into_iter().for_each(|news| self.bus.publish(news));
             }
         }
     }
 
     /// Stores that a device is not `Ready`, unless it has come back; whether it stays away. Looked
     /// at inside the write transaction: those come one after another, so that the last one knows
-    /// what is true.
-    async fn leave(&self, device: &DeviceId, left: &News) -> Result<bool> {
+    /// what is true. `told` gets the alert that this began.
+    async fn leave(
+        &self,
+        device: &DeviceId,
+        node: &NodeName,
+        told: &mut Vec<News>,
+    ) -> Result<bool> {
         let mut tx = self.db.write().await?;
         if self.presence().contains_key(device) {
             return Ok(false);
         }
-        store::set_not_ready(&mut tx, device).await?;
-        self.bus.keep(&mut tx, [left]).await?;
+        let member = store::set_not_ready(&mut tx, device).await?;
+        let alert = if member { began_offline(&mut tx, device, node).await? } else { None };
+        self.bus.keep(&mut tx, &*told).await?;
+        self.bus.keep(&mut tx, &alert).await?;
         tx.commit().await?;
+        told.extend(alert);
         Ok(true)
+    }
+
+    /// Begins the alerts of members that the last run of the hub knew and that did not come back.
+    async fn miss(&self) -> Result<()> {
+        let mut tx = self.db.write().await?;
+        let mut told = Vec::new();
+        for (device, node) in store::missing(&mut tx).await? {
+            if !self.presence().contains_key(&device) {
+                told.extend(began_offline(&mut tx, &device, &node).await?);
+            }
+        }
+        self.bus.keep(&mut tx, &told).await?;
+        tx.commit().await?;
+        told.into_iter().for_each(|news| self.bus.publish(news));
+        Ok(())
     }
 
     /// A device by id.
@@ -295,7 +335,15 @@ impl Devices {
         let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
         let device = store::by_node(&mut tx, node).await?;
         store::set_not_joined(&mut tx, node).await?;
+        let told = match &device {
+            Some(id) => {
+                alerts::end_all(&mut tx, id, node, "The device is no member any more").await?
+            }
+            None => Vec::new(),
+        };
+        self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
+        told.into_iter().for_each(|news| self.bus.publish(news));
         let member = !certificates.is_empty();
         self.pki.revoke(certificates);
         if let Some(device) = device {
@@ -355,9 +403,21 @@ pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat)
     let what = What::Heartbeat {
         cpu: cpu.as_deref(),
         memory: &crate::api::size(heartbeat.memory_used_bytes),
-        vitals: &routes::vitals(heartbeat),
+        vitals: &shown::vitals(heartbeat),
     };
     news(device, node, what)
+}
+
+fn offline(message: &str, active: bool) -> Alert {
+    Alert { kind: alerts::OFFLINE.into(), message: message.into(), active }
+}
+
+/// Stores that a member is offline; what watchers are told, if it is news.
+async fn began_offline(tx: &mut Write, device: &DeviceId, node: &NodeName) -> Result<Option<News>> {
+    let message = format!("No connection for {}", crate::api::uptime(GRACE.as_secs()));
+    let alert = offline(&message, true);
+    let is_news = alerts::record(tx, device, Timestamp::now(), &alert).await?;
+    Ok(is_news.then(|| alerts::news(device, node, &alert)))
 }
 
 fn news(device: &DeviceId, node: &NodeName, what: What<'_>) -> News {

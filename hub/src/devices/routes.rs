@@ -1,246 +1,270 @@
-//! Contract, "4. Device Management", and the revocation of "3. Token Management", which concerns
-//! the node as a member.
+//! Contract, "4. Device Management", "5. Batch Operations", and the revocation of "3. Token
+//! Management", which concerns the node as a member.
 
 use std::sync::Arc;
 
-use axum::{
-    Json, Router,
-    extract::State,
-    routing::{delete, get, post},
-};
-use cloudcore_protocol::{CameraState, DeviceId, Heartbeat, NodeName, Timestamp};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use axum::{Json, extract::State};
+use cloudcore_protocol::{DeviceId, NodeName, Timestamp};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Device, Devices, Filter, NewDevice, parse};
+use super::{Devices, Filter, NewDevice, batch, shown::Summary};
 use crate::{
     api::{self, Body, Path, Query, Refusal},
     auth::{Operator, Viewer},
-    error::Error,
+    error::{Error, Result},
     tokens::join_command,
 };
 
-/// This room's routes, but the details of one device, which detections are a part of.
-pub fn routes(devices: Arc<Devices>) -> Router {
-    Router::new()
-        .route("/api/kubeedge/device/join", post(join))
-        .route("/api/kubeedge/devices", get(list))
-        .route("/api/kubeedge/device/{device_id}", delete(remove))
-        .route("/api/kubeedge/token/{node_name}", delete(revoke))
+/// This room's routes, but the details of one device, which other rooms know more of.
+pub fn routes(devices: Arc<Devices>) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(join))
+        .routes(routes!(batch::batch_join))
+        .routes(routes!(list))
+        .routes(routes!(remove))
+        .routes(routes!(revoke))
         .with_state(devices)
 }
 
-#[derive(Deserialize)]
-struct Join {
-    node_name: NodeName,
-    device_id: DeviceId,
+/// A device that is to join.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = JoinDevice)]
+pub(super) struct Join {
+    /// Its node, as Kubernetes names one.
+    #[schema(value_type = String, example = "edge-node-001", min_length = 1, max_length = 100,
+        pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
+    pub(super) node_name: NodeName,
+    /// Its id.
+    #[schema(value_type = String, example = "edge-device-001", min_length = 1, max_length = 100,
+        pattern = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    pub(super) device_id: DeviceId,
+    /// The host that the join command names; the hub's advertised one where absent.
+    #[schema(example = "3.70.53.21", min_length = 1, max_length = 253)]
     cloud_ip: Option<String>,
+    /// What it is.
+    #[schema(example = "camera", min_length = 1, max_length = 50)]
     device_type: Option<String>,
+    /// Where it is.
+    #[schema(example = "Factory Floor 1", min_length = 1, max_length = 200)]
     location: Option<String>,
-    configuration: Option<serde_json::Map<String, Value>>,
+    /// Anything else; at most 16 KiB.
+    #[schema(value_type = Option<Object>, example = json!({
+        "cni_type": "containerd", "runtime": "containerd", "camera_resolution": "1920x1080"
+    }))]
+    configuration: Option<Map<String, Value>>,
 }
 
 /// Largest `configuration`, bytes of JSON.
 const MAX_CONFIGURATION: usize = 16 * 1024;
 
+/// What was really done.
+#[derive(Serialize, ToSchema)]
+#[schema(as = JoinSteps)]
+struct Steps {
+    /// The node has a token.
+    token_generated: bool,
+    /// A cluster has the node's configuration.
+    configmap_created: bool,
+    /// A cluster knows the device.
+    device_crd_created: bool,
+    /// A cluster lets the node in.
+    rbac_configured: bool,
+}
+
+/// A device that may join.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeviceJoined)]
+pub(super) struct Joined {
+    /// `success`.
+    #[schema(example = "success")]
+    status: &'static str,
+    /// Its node.
+    #[schema(value_type = String, example = "edge-node-001")]
+    pub(super) node_name: NodeName,
+    /// Its id.
+    #[schema(value_type = String, example = "edge-device-001")]
+    pub(super) device_id: DeviceId,
+    /// The node's configuration in a cluster; null without one.
+    #[schema(example = "edgecore-config-edge-node-001")]
+    configmap_created: Option<String>,
+    /// The device's object in a cluster; null without one.
+    #[schema(example = "edge-device-001")]
+    device_crd_created: Option<String>,
+    /// The line to run on the node; its token is not shown again.
+    #[schema(
+        example = "keadm join --cloudcore-ipport=3.70.53.21:30374 --edgenode-name=edge-node-001 --token=..."
+    )]
+    pub(super) join_command: String,
+    /// When the token ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub(super) expires_at: Timestamp,
+    /// What was really done.
+    steps: Steps,
+}
+
+impl Join {
+    /// Makes the device known, and a token for its node.
+    pub(super) async fn announce(self, devices: &Devices) -> Result<Joined> {
+        let bounded = |what: &str, text: &Option<String>, max: usize| match text {
+            Some(text) if text.is_empty() || text.chars().count() > max => {
+                Err(Error::invalid(format!("{what} must have 1 to {max} characters")))
+            }
+            _ => Ok(()),
+        };
+        bounded("device_type", &self.device_type, 50)?;
+        bounded("location", &self.location, 200)?;
+        bounded("cloud_ip", &self.cloud_ip, 253)?;
+        let configuration = Value::Object(self.configuration.unwrap_or_default());
+        if configuration.to_string().len() > MAX_CONFIGURATION {
+            return Err(Error::invalid("configuration must have at most 16384 bytes"));
+        }
+        let new = NewDevice {
+            node_name: self.node_name,
+            device_id: self.device_id,
+            device_type: self.device_type,
+            location: self.location,
+            configuration,
+        };
+        let issued = devices.announce(&new).await?;
+        let advertised = devices.tokens.advertised();
+        // The address that the operator knows the hub by, where the request names one.
+        let address = match (&self.cloud_ip, advertised.rsplit_once(':')) {
+            (Some(host), Some((_, port))) => format!("{host}:{port}"),
+            _ => advertised.to_owned(),
+        };
+        Ok(Joined {
+            status: "success",
+            // Objects of a cluster; there is none.
+            configmap_created: None,
+            device_crd_created: None,
+            join_command: join_command(&address, &new.node_name, &issued.token),
+            expires_at: issued.expires_at,
+            steps: Steps {
+                token_generated: true,
+                configmap_created: false,
+                device_crd_created: false,
+                rbac_configured: false,
+            },
+            node_name: new.node_name,
+            device_id: new.device_id,
+        })
+    }
+}
+
+/// Join a device
+///
+/// Makes it known, and gives the line that its node joins with.
+#[utoipa::path(post, path = "/api/kubeedge/device/join", tag = "Devices",
+    security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
+    request_body(content = Join, example = json!({
+        "node_name": "edge-node-001", "device_id": "edge-device-001", "cloud_ip": "3.70.53.21",
+        "device_type": "camera", "location": "Factory Floor 1",
+        "configuration": {
+            "cni_type": "containerd", "runtime": "containerd", "camera_resolution": "1920x1080"
+        }
+    })),
+    responses((status = 200, description = "It may join", body = Joined)))]
 async fn join(
     State(devices): State<Arc<Devices>>,
     _: Operator,
     Body(body): Body<Join>,
-) -> Result<Json<Value>, Refusal> {
-    let bounded = |what: &str, text: &Option<String>, max: usize| match text {
-        Some(text) if text.is_empty() || text.chars().count() > max => {
-            Err(Error::invalid(format!("{what} must have 1 to {max} characters")))
-        }
-        _ => Ok(()),
-    };
-    bounded("device_type", &body.device_type, 50)?;
-    bounded("location", &body.location, 200)?;
-    bounded("cloud_ip", &body.cloud_ip, 253)?;
-    let configuration = Value::Object(body.configuration.unwrap_or_default());
-    if configuration.to_string().len() > MAX_CONFIGURATION {
-        return Err(Error::invalid("configuration must have at most 16384 bytes").into());
-    }
-    let new = NewDevice {
-        node_name: body.node_name,
-        device_id: body.device_id,
-        device_type: body.device_type,
-        location: body.location,
-        configuration,
-    };
-    let issued = devices.announce(&new).await?;
-    let advertised = devices.tokens.advertised();
-    // The address that the operator knows the hub by, where the request names one.
-    let address = match (&body.cloud_ip, advertised.rsplit_once(':')) {
-        (Some(host), Some((_, port))) => format!("{host}:{port}"),
-        _ => advertised.to_owned(),
-    };
-    Ok(Json(json!({
-        "status": "success",
-        "node_name": new.node_name,
-        "device_id": new.device_id,
-        // Objects of a cluster; there is none.
-        "configmap_created": null,
-        "device_crd_created": null,
-        "join_command": join_command(&address, &new.node_name, &issued.token),
-        "expires_at": issued.expires_at,
-        "steps": {
-            "token_generated": true,
-            "configmap_created": false,
-            "device_crd_created": false,
-            "rbac_configured": false,
-        },
-    })))
+) -> Result<Json<Joined>, Refusal> {
+    Ok(Json(body.announce(&devices).await?))
 }
 
+/// Devices.
+#[derive(Serialize, ToSchema)]
+struct DeviceList {
+    /// How many match.
+    #[schema(example = 2)]
+    count: i64,
+    /// This page of them.
+    devices: Vec<Summary>,
+    /// For the next page; null on the last.
+    next_cursor: Option<i64>,
+}
+
+/// List devices
+#[utoipa::path(get, path = "/api/kubeedge/devices", tag = "Devices", params(Filter),
+    security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
+    responses((status = 200, description = "One page of them", body = DeviceList)))]
 async fn list(
     State(devices): State<Arc<Devices>>,
     _: Viewer,
     Query(filter): Query<Filter>,
-) -> Result<Json<Value>, Refusal> {
-    let (count, rows, next) = devices.list(&filter).await?;
-    let rows: Vec<Value> = rows.iter().map(summary).collect();
-    Ok(Json(json!({ "count": count, "devices": rows, "next_cursor": next })))
+) -> Result<Json<DeviceList>, Refusal> {
+    let (count, rows, next_cursor) = devices.list(&filter).await?;
+    Ok(Json(DeviceList { count, devices: rows.iter().map(Summary::of).collect(), next_cursor }))
 }
 
+/// A device that was removed.
+#[derive(Serialize, ToSchema)]
+struct RemovedDevice {
+    /// `success`.
+    #[schema(example = "success")]
+    status: &'static str,
+    /// For people.
+    #[schema(example = "Device edge-device-001 removed")]
+    message: String,
+    /// What was really done.
+    #[schema(example = json!(["Certificate revoked", "Token revoked", "Device removed"]))]
+    actions_taken: Vec<String>,
+}
+
+/// Remove a device
+///
+/// Its certificates and tokens end, and its session is cut.
+#[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}", tag = "Devices",
+    security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
+    params(("device_id" = String, Path, description = "Id of the device", max_length = 100,
+        example = "edge-device-001")),
+    responses((status = 200, description = "It is removed", body = RemovedDevice)))]
 async fn remove(
     State(devices): State<Arc<Devices>>,
     _: Operator,
     Path(id): Path<DeviceId>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<RemovedDevice>, Refusal> {
     let device = id.clone();
-    let done = api::to_the_end(async move { devices.remove(&device).await }).await?;
-    Ok(Json(json!({
-        "status": "success",
-        "message": format!("Device {id} removed"),
-        "actions_taken": done,
-    })))
+    let actions_taken = api::to_the_end(async move { devices.remove(&device).await }).await?;
+    let message = format!("Device {id} removed");
+    Ok(Json(RemovedDevice { status: "success", message, actions_taken }))
 }
 
+/// A node whose tokens were withdrawn.
+#[derive(Serialize, ToSchema)]
+#[schema(as = TokenRevoked)]
+struct Revoked {
+    /// `success`.
+    #[schema(example = "success")]
+    status: &'static str,
+    /// For people.
+    #[schema(example = "Token revoked for edge-node-001")]
+    message: String,
+    /// How many tokens were withdrawn.
+    tokens_revoked: u64,
+    /// Whether a member was cut off.
+    certificates_revoked: bool,
+}
+
+/// Revoke a node's tokens
+///
+/// And the certificates that it got by them: the node is out until it joins with a new token.
+#[utoipa::path(delete, path = "/api/kubeedge/token/{node_name}", tag = "Tokens",
+    security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
+    params(("node_name" = String, Path, description = "Name of the node", max_length = 100,
+        example = "edge-node-001")),
+    responses((status = 200, description = "They are revoked", body = Revoked)))]
 async fn revoke(
     State(devices): State<Arc<Devices>>,
     _: Operator,
     Path(node): Path<NodeName>,
-) -> Result<Json<Value>, Refusal> {
+) -> Result<Json<Revoked>, Refusal> {
     let name = node.clone();
     let revoked = api::to_the_end(async move { devices.revoke_node(&name).await });
-    let (tokens, member) = revoked.await?;
-    Ok(Json(json!({
-        "status": "success",
-        "message": format!("Token revoked for {node}"),
-        "tokens_revoked": tokens,
-        "certificates_revoked": member,
-    })))
-}
-
-fn summary(device: &Device) -> Value {
-    let hello = parse(device.hello.as_deref());
-    let addresses: Vec<Value> = hello["addresses"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|address| json!({ "type": "InternalIP", "address": address }))
-        .collect();
-    let seconds = api::seconds_since(Timestamp::from_micros(device.created_at));
-    json!({
-        "node_name": device.node_name,
-        "device_id": device.device_id,
-        "status": device.status,
-        "roles": ["agent", "edge"],
-        "age": api::age(seconds),
-        "age_seconds": seconds,
-        "version": device.agent_version,
-        // Pods are a cluster's.
-        "pods_count": null,
-        "addresses": addresses,
-        "device_type": device.device_type,
-        "location": device.location,
-        "joined": device.joined_at.is_some(),
-        "last_seen": device.last_seen.map(Timestamp::from_micros),
-    })
-}
-
-/// A heartbeat as the API shows it: the documented human forms, and numbers beside them.
-#[must_use]
-pub(super) fn vitals(heartbeat: &Heartbeat) -> Value {
-    let (camera, camera_error) = match &heartbeat.camera {
-        CameraState::None => ("none", None),
-        CameraState::Ready => ("ready", None),
-        CameraState::Lost(reason) => ("lost", Some(reason)),
-    };
-    json!({
-        "cpu_usage": heartbeat.cpu_percent.map(|p| api::percent(p.into())),
-        "cpu_percent": heartbeat.cpu_percent,
-        "memory_usage": format!(
-            "{}/{}",
-            api::size(heartbeat.memory_used_bytes),
-            api::size(heartbeat.memory_total_bytes)
-        ),
-        "memory_used_bytes": heartbeat.memory_used_bytes,
-        "memory_total_bytes": heartbeat.memory_total_bytes,
-        "temperature": heartbeat.temperature_celsius.map(|t| format!("{t:.0}°C")),
-        "temperature_celsius": heartbeat.temperature_celsius,
-        "disk_usage": format!(
-            "{}/{}",
-            api::size(heartbeat.disk_used_bytes),
-            api::size(heartbeat.disk_total_bytes)
-        ),
-        "disk_used_bytes": heartbeat.disk_used_bytes,
-        "disk_total_bytes": heartbeat.disk_total_bytes,
-        "uptime_seconds": heartbeat.uptime_seconds,
-        "agent_version": heartbeat.agent_version,
-        "camera": camera,
-        "camera_error": camera_error,
-        "detecting": heartbeat.detecting,
-        "outbox_events": heartbeat.outbox_events,
-    })
-}
-
-/// A device's details, without what its detections add.
-#[must_use]
-pub fn details(device: &Device, online: bool) -> Value {
-    let heartbeat = parse(device.heartbeat.as_deref());
-    let hello = parse(device.hello.as_deref());
-    let given = parse(Some(&device.configuration));
-    // Documented keys first; what no heartbeat said yet is null.
-    let mut status = json!({
-        "online": online,
-        "last_heartbeat": device.heartbeat_at.map(Timestamp::from_micros),
-        "last_seen": device.last_seen.map(Timestamp::from_micros),
-        "cpu_usage": null,
-        "memory_usage": null,
-        "temperature": null,
-    });
-    if let (Value::Object(status), Value::Object(vitals)) = (&mut status, heartbeat.clone()) {
-        status.extend(vitals);
-    }
-    let mut configuration = json!({
-        "runtime": null,
-        "cni_version": null,
-        "kubeedge_version": null,
-    });
-    if let (Value::Object(configuration), Value::Object(given)) = (&mut configuration, given) {
-        configuration.extend(given);
-    }
-    configuration["camera_enabled"] =
-        json!(matches!(heartbeat["camera"].as_str(), Some("ready" | "lost")));
-    let uptime = heartbeat["uptime_seconds"].as_u64();
-    json!({
-        "device_id": device.device_id,
-        "node_name": device.node_name,
-        "device_type": device.device_type,
-        "location": device.location,
-        "status": device.status,
-        "joined": device.joined_at.is_some(),
-        "agent_version": device.agent_version,
-        "platform": { "os": hello["os"], "arch": hello["arch"], "hostname": hello["hostname"] },
-        "labels": hello["labels"],
-        "device_status": status,
-        "configuration": configuration,
-        "applications": [],
-        "metrics": {
-            "uptime": uptime.map(api::uptime),
-            "uptime_seconds": uptime,
-        },
-    })
+    let (tokens_revoked, certificates_revoked) = revoked.await?;
+    let message = format!("Token revoked for {node}");
+    Ok(Json(Revoked { status: "success", message, tokens_revoked, certificates_revoked }))
 }

@@ -48,13 +48,16 @@ pub struct Device {
 }
 
 /// Which devices a list names.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
 pub struct Filter {
-    /// Rows at most.
+    /// Rows at most; 100 where absent.
+    #[param(minimum = 1, maximum = 500)]
     pub limit: Option<u32>,
-    /// Where the page before ended.
+    /// `next_cursor` of the page before.
     pub cursor: Option<i64>,
     /// `Ready` or `NotReady`.
+    #[param(pattern = "^(Ready|NotReady)$")]
     pub status: Option<String>,
     /// What it is.
     pub device_type: Option<String>,
@@ -137,6 +140,7 @@ pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
         "DELETE FROM detection_totals WHERE device_id = $1",
+        "DELETE FROM app_devices WHERE device_id = $1",
     ] {
         db::sql(sql).bind(id.as_str()).run(&mut *tx).await?;
     }
@@ -237,10 +241,8 @@ pub(super) async fn ready(db: &Db) -> Result<Vec<Member>> {
 }
 
 fn parsed(device: String, node: String) -> Result<Member> {
-    Ok(Member {
-        device_id: device.try_into().map_err(Error::internal)?,
-        node_name: node.try_into().map_err(Error::internal)?,
-    })
+    let (device_id, node_name) = named(device, node)?;
+    Ok(Member { device_id, node_name })
 }
 
 pub(super) async fn greet(tx: &mut Write, id: &DeviceId, hello: &Hello) -> Result<()> {
@@ -274,12 +276,34 @@ pub(super) async fn set_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<()> {
+/// Whether it is a member.
+pub(super) async fn set_not_ready(tx: &mut Write, id: &DeviceId) -> Result<bool> {
     db::sql("UPDATE devices SET status = 'NotReady' WHERE device_id = $1")
         .bind(id.as_str())
         .run(&mut *tx)
         .await?;
-    Ok(())
+    let members =
+        db::sql("SELECT count(*) FROM devices WHERE device_id = $1 AND joined_at IS NOT NULL");
+    let members: i64 = members.bind(id.as_str()).value(tx).await?;
+    Ok(members > 0)
+}
+
+/// Members that were here once, are not now, and have no alert for it.
+pub(super) async fn missing(tx: &mut Write) -> Result<Vec<(DeviceId, NodeName)>> {
+    let rows: Vec<(String, String)> = db::sql(
+        "SELECT device_id, node_name FROM devices \
+         WHERE status = 'NotReady' AND joined_at IS NOT NULL AND last_seen IS NOT NULL \
+         AND NOT EXISTS (SELECT 1 FROM alerts WHERE alerts.device_id = devices.device_id \
+                         AND kind = $1 AND ended_at IS NULL)",
+    )
+    .bind(crate::alerts::OFFLINE)
+    .all(tx)
+    .await?;
+    rows.into_iter().map(|(device, node)| named(device, node)).collect()
+}
+
+fn named(device: String, node: String) -> Result<(DeviceId, NodeName)> {
+    Ok((device.try_into().map_err(Error::internal)?, node.try_into().map_err(Error::internal)?))
 }
 
 /// A heartbeat to store.
@@ -331,7 +355,7 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
 }
 
 fn body(heartbeat: &Heartbeat) -> Value {
-    super::routes::vitals(heartbeat)
+    super::shown::vitals(heartbeat)
 }
 
 pub(super) async fn forget_heartbeats(db: &Db, before: Timestamp) -> Result<u64> {

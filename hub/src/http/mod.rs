@@ -13,7 +13,7 @@ mod tls;
 use std::{
     net::{IpAddr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::{
@@ -35,6 +35,7 @@ use crate::{
     error::{Code, Error, Result},
     keys,
     settings::Settings,
+    traffic::Traffic,
 };
 
 pub use idempotency::Answers;
@@ -59,6 +60,8 @@ pub struct Front {
     audit: Audit,
     /// What was answered to requests that may be repeated.
     answers: Arc<Answers>,
+    /// Where all requests are counted.
+    traffic: Traffic,
     rates: Rates,
 }
 
@@ -72,9 +75,20 @@ impl Front {
         answers: Arc<Answers>,
         (public_url, public_monitoring): (Option<Url>, bool),
         https: Option<SocketAddr>,
+        traffic: Traffic,
     ) -> Self {
         let rates = Rates::default();
-        Self { auth, public_url, public_monitoring, https, settings, audit, answers, rates }
+        Self {
+            auth,
+            public_url,
+            public_monitoring,
+            https,
+            settings,
+            audit,
+            answers,
+            traffic,
+            rates,
+        }
     }
 }
 
@@ -139,6 +153,8 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
         extensions.insert(PublicMonitoring);
     }
     let about = About::of(&request, &identity, from);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (method, start) = (request.method().clone(), Instant::now());
     let mut response = match (standing.filter(|standing| standing.is_over()), unknown) {
         (Some(standing), _) => too_many(standing),
         (None, Some(error)) => error.into_response(),
@@ -147,6 +163,8 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     if let Some(standing) = standing {
         standing.tell(response.headers_mut());
     }
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
+    front.traffic.note(method.as_str(), route, response.status().as_u16(), start.elapsed());
     let repeated = standing.is_some_and(|s| s.is_over() && !s.is_first_over());
     if !repeated && let Some(entry) = about.entry(&mut response) {
         front.audit.record(entry).await;

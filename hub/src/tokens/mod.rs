@@ -44,7 +44,7 @@ pub struct NewToken {
 }
 
 /// How a token stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum TokenStatus {
     /// It lets its node in.
@@ -58,23 +58,29 @@ pub enum TokenStatus {
 }
 
 /// A token, as the API lists one.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 pub struct TokenInfo {
     /// The only node it lets in.
+    #[schema(example = "edge-node-001")]
     pub node_name: String,
     /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
     pub created_at: Timestamp,
     /// When it ends.
+    #[schema(value_type = String, format = DateTime)]
     pub expires_at: Timestamp,
     /// How it stands.
+    #[schema(example = "active")]
     pub status: TokenStatus,
     /// The device, where that is settled.
+    #[schema(example = "edge-device-001")]
     pub device_id: Option<String>,
     /// Why, for people.
     pub description: Option<String>,
     /// Whether the node may join with it again until it expires.
     pub reusable: bool,
     #[serde(skip)]
+    #[schema(ignore)]
     id: i64,
 }
 

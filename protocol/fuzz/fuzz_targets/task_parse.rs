@@ -20,6 +20,12 @@ fuzz_target!(|input: (u8, &str)| {
             assert!(start.confidence.is_none_or(|c| (0.0..=1.0).contains(&c.get())));
             assert!(start.interval.is_none_or(|s| s.duration().as_secs_f64() >= 0.049));
         }
+        Ok(Task::PortCheck(check)) => assert!((1..=16).contains(&check.ports.iter().count())),
+        Ok(Task::DeployApp(app)) => {
+            assert!((1..=63).contains(&app.name.as_str().len()));
+            let again = serde_json::to_value(&app).expect("it was JSON");
+            assert_eq!(Task::parse("deploy_app", &again), Ok(Task::DeployApp(app)));
+        }
         Ok(_) | Err(_) => {}
     }
 });

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cloudcore_protocol::command::{CommandError, PictureFormat, Resolution, Task};
+use cloudcore_protocol::command::{
+    CommandError, ImageReference, Memory, PictureFormat, Resolution, Task,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -44,10 +46,19 @@ fn formats() {
     }
 }
 
+/// The least that a command wants to be told.
+fn least(name: &str) -> Value {
+    match name {
+        "deploy_app" => json!({"name": "app", "image": "app"}),
+        "remove_app" => json!({"name": "app"}),
+        _ => json!({}),
+    }
+}
+
 #[test]
-fn every_name_of_the_list_is_a_command_and_takes_no_parameters_or_none() {
+fn every_name_of_the_list_is_a_command_and_no_parameters_are_an_empty_object() {
     for name in Task::NAMES {
-        assert!(parse(name, json!({})).is_ok(), "{name}");
+        assert!(parse(name, least(name)).is_ok(), "{name}");
         assert_eq!(parse(name, json!(null)), parse(name, json!({})), "{name}");
     }
 }
@@ -55,7 +66,7 @@ fn every_name_of_the_list_is_a_command_and_takes_no_parameters_or_none() {
 #[test]
 fn only_a_reboot_is_not_repeatable() {
     for name in Task::NAMES {
-        assert_eq!(parse(name, json!({})).unwrap().is_repeatable(), name != "reboot", "{name}");
+        assert_eq!(parse(name, least(name)).unwrap().is_repeatable(), name != "reboot", "{name}");
     }
 }
 
@@ -72,7 +83,9 @@ fn an_unknown_command_is_named() {
 #[test]
 fn an_unknown_parameter_is_refused_and_named() {
     for name in Task::NAMES {
-        let error = parse(name, json!({"colour": "red"})).unwrap_err();
+        let mut parameters = least(name);
+        parameters["colour"] = json!("red");
+        let error = parse(name, parameters).unwrap_err();
         assert!(error.contains(name) && error.contains("colour"), "{error}");
     }
 }
@@ -168,6 +181,216 @@ fn a_setting_that_is_not_said_stays() {
     assert_eq!(config.confidence, None);
 }
 
+#[test]
+fn ports_from_1_to_16_on_an_address() {
+    let check = |parameters| match parse("port_check", parameters) {
+        Ok(Task::PortCheck(check)) => Ok(check),
+        Ok(other) => panic!("{other:?}"),
+        Err(error) => Err(error),
+    };
+    let usual = check(json!({})).unwrap();
+    assert!(usual.host.is_loopback() && usual.ports.iter().count() == 4);
+    let most: Vec<u16> = (65_520..=65_535).collect();
+    for ports in [json!([1]), json!(most)] {
+        assert!(check(json!({"ports": ports})).is_ok(), "{ports}");
+    }
+    let seventeen: Vec<u16> = (1..=17).collect();
+    for bad in [
+        json!([]),
+        json!(seventeen),
+        json!([0]),
+        json!([65_536]),
+        json!([-1]),
+        json!([22.0]),
+        json!(["22"]),
+        json!([22, 80, 22]),
+        json!(22),
+        json!(null),
+    ] {
+        assert!(check(json!({"ports": bad})).is_err(), "{bad}");
+    }
+    for (host, ip) in [
+        ("localhost", "127.0.0.1"),
+        ("::1", "::1"),
+        ("10.1.2.3", "10.1.2.3"),
+        ("::ffff:10.1.2.3", "10.1.2.3"),
+    ] {
+        assert_eq!(check(json!({"host": host})).unwrap().host.to_string(), ip);
+    }
+    for bad in [json!("example.org"), json!(""), json!("127.1"), json!("127.0.0.1:22"), json!(7)] {
+        assert!(check(json!({"host": bad})).is_err(), "{bad}");
+    }
+}
+
+fn deploy(app: Value) -> Result<cloudcore_protocol::command::DeployApp, String> {
+    match parse("deploy_app", app)? {
+        Task::DeployApp(app) => Ok(app),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_contracts_app_is_understood_and_comes_back_as_it_was() {
+    let parameters = json!({
+        "name": "object-detection",
+        "image": "ahmedxeno/edge-app:latest",
+        "config": {"model": "yolov5", "confidence": 0.7, "interval": 5},
+        "resources": {"cpu": "500m", "memory": "512Mi"},
+    });
+    let app = deploy(parameters.clone()).unwrap();
+    assert_eq!(app.resources.cpu.as_ref().unwrap().millicores(), 500);
+    assert_eq!(app.resources.memory.as_ref().unwrap().bytes(), 512 << 20);
+    assert_eq!(serde_json::to_value(&app).unwrap(), parameters);
+    let least = deploy(json!({"name": "a", "image": "a"})).unwrap();
+    assert_eq!(least.resources, cloudcore_protocol::command::Resources::default());
+    for bad in [json!({}), json!({"name": "a"}), json!({"image": "a"})] {
+        assert!(deploy(bad).is_err());
+    }
+}
+
+#[test]
+fn app_names_are_dns_labels() {
+    let app = |name: &str| deploy(json!({"name": name, "image": "a"}));
+    for good in ["a", "0", "object-detection", &"x".repeat(63)] {
+        assert_eq!(app(good).unwrap().name.as_str(), good);
+    }
+    for bad in ["", "-a", "a-", "A", "a.b", "a_b", "a/b", "ä", "..", &"x".repeat(64)] {
+        assert!(app(bad).is_err(), "{bad}");
+        assert!(parse("remove_app", json!({"name": bad})).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn images_are_references() {
+    let app = |image: &str| deploy(json!({"name": "a", "image": image}));
+    let digest = format!("sha256:{}", "0a".repeat(32));
+    for good in [
+        "redis",
+        "redis:7.2-alpine",
+        "ahmedxeno/edge-app:latest",
+        "ghcr.io/a/b/c:v1",
+        "localhost/a",
+        "localhost:5000/a__b/c--d:X_1",
+        "REG.example.org:65535/a",
+        &format!("a@{digest}"),
+        &format!("a.b/c:1@{digest}"),
+        &"x".repeat(255),
+        &format!("a:{}", "x".repeat(128)),
+    ] {
+        assert_eq!(app(good).unwrap().image.as_str(), good);
+    }
+    for bad in [
+        "",
+        ":latest",
+        "a:",
+        "a:-x",
+        "a b",
+        "a;rm -rf",
+        "A",
+        "a//b",
+        "/a",
+        "a/",
+        "a/../b",
+        "a._b",
+        "a___b",
+        "-a",
+        "http://a/b",
+        "reg:0/a",
+        "reg:65536/a",
+        "reg:x/a",
+        "-reg.org/a",
+        "a@sha256:00",
+        "a@md5:00",
+        "é",
+        &format!("a@{}", digest.to_uppercase()),
+        &"x".repeat(256),
+        &format!("a:{}", "x".repeat(129)),
+        &format!("{}/{}", vec!["x"; 130].join("/"), "y".repeat(300)),
+    ] {
+        assert!(app(bad).is_err(), "{bad}");
+    }
+    assert!(app(&"é".repeat(10_000)).unwrap_err().len() < 300, "a stranger's text is cut");
+}
+
+#[test]
+fn resources_are_quantities_in_bounds() {
+    let app = |resources: Value| {
+        deploy(json!({"name": "a", "image": "a", "resources": resources})).map(|app| app.resources)
+    };
+    for (cpu, millicores) in [
+        (json!("1m"), 1),
+        (json!("500m"), 500),
+        (json!("0.5"), 500),
+        (json!(".5"), 500),
+        (json!("1."), 1000),
+        (json!(2), 2000),
+        (json!(0.25), 250),
+        (json!("1e1"), 10_000),
+        (json!("5E-1"), 500),
+        (json!("1000000u"), 1000),
+        (json!("1k"), 1_000_000),
+        (json!(1024), 1_024_000),
+    ] {
+        let resources = app(json!({"cpu": cpu})).unwrap();
+        assert_eq!(resources.cpu.unwrap().millicores(), millicores, "{cpu}");
+    }
+    for (memory, bytes) in [
+        (json!("1Mi"), 1 << 20),
+        (json!("1.5Gi"), 3 << 29),
+        (json!("2G"), 2_000_000_000),
+        (json!(1_048_576), 1 << 20),
+        (json!("128e6"), 128_000_000),
+        (json!("1Pi"), 1 << 50),
+        (json!("1048576000m"), 1 << 20),
+    ] {
+        let resources = app(json!({"memory": memory})).unwrap();
+        assert_eq!(resources.memory.unwrap().bytes(), bytes, "{memory}");
+    }
+    for bad in [
+        json!(""),
+        json!("0"),
+        json!("0.5m"),
+        json!("1025"),
+        json!("-1"),
+        json!("+1"),
+        json!("1 "),
+        json!("."),
+        json!("1.2.3"),
+        json!("m"),
+        json!("1x"),
+        json!("1e"),
+        json!("1e100"),
+        json!("1e-99"),
+        json!("１"),
+        json!("99999999999999999999"),
+        json!("1Ei"),
+        json!(true),
+        json!([]),
+    ] {
+        assert!(app(json!({"cpu": bad})).is_err(), "{bad}");
+    }
+    for bad in [json!("1048575"), json!("1023Ki"), json!("1025Ti"), json!("1.1Pi"), json!({})] {
+        assert!(app(json!({"memory": bad})).is_err(), "{bad}");
+    }
+    assert!(app(json!({"gpu": 1})).is_err());
+    assert_eq!(app(json!({"cpu": null})).unwrap(), app(json!({})).unwrap());
+}
+
+#[test]
+fn an_apps_config_has_at_most_16_kib() {
+    let app = |bytes: usize| {
+        // {"k":"…"} is 8 bytes and the text.
+        let config = json!({"k": "x".repeat(bytes - 8)});
+        assert_eq!(config.to_string().len(), bytes);
+        deploy(json!({"name": "a", "image": "a", "config": config}))
+    };
+    assert!(app(16 * 1024).is_ok());
+    assert!(app(16 * 1024 + 1).unwrap_err().contains("16384"));
+    for bad in [json!([]), json!("x"), json!(null)] {
+        assert!(deploy(json!({"name": "a", "image": "a", "config": bad})).is_err(), "{bad}");
+    }
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -176,7 +399,8 @@ fn any_json() -> impl Strategy<Value = Value> {
         any::<f64>().prop_map(Value::from),
         "\\PC{0,12}|[0-9]{1,5}x[0-9]{1,5}|jpg|png".prop_map(Value::from),
     ];
-    let key = "resolution|format|quality|confidence|interval|heartbeat_interval|camera|[a-z]{1,4}";
+    let key = "resolution|format|quality|confidence|interval|heartbeat_interval|camera|host|ports|\
+               name|image|config|resources|[a-z]{1,4}";
     leaf.prop_recursive(3, 16, 4, move |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
@@ -189,9 +413,34 @@ fn any_json() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_json_is_refused_or_a_task_in_bounds(at in 0..Task::NAMES.len(), parameters in any_json()) {
-        if let Ok(Task::CaptureImage(capture)) = Task::parse(Task::NAMES[at], &parameters) {
-            prop_assert!((1..=100).contains(&capture.quality.get()));
-            prop_assert!(capture.resolution.is_none_or(|r| (16..=8192).contains(&r.width)));
+        match Task::parse(Task::NAMES[at], &parameters) {
+            Ok(Task::CaptureImage(capture)) => {
+                prop_assert!((1..=100).contains(&capture.quality.get()));
+                prop_assert!(capture.resolution.is_none_or(|r| (16..=8192).contains(&r.width)));
+            }
+            Ok(Task::PortCheck(check)) => {
+                prop_assert!((1..=16).contains(&check.ports.iter().count()));
+            }
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn any_text_is_refused_or_an_image_of_harmless_characters(
+        text in "[a-z0-9.:/@_-]{0,30}|[a-z]{1,5}(\\.[a-z]{2})?(:[0-9]{1,6})?/[a-z_.-]{1,9}(:[a-z.-]{1,5})?|\\PC{0,30}",
+    ) {
+        if let Ok(image) = text.parse::<ImageReference>() {
+            prop_assert_eq!(image.as_str(), &text);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b".:/@_-".contains(&b)));
+            prop_assert!(!text.contains("..") && !text.contains("//") && !text.starts_with('-'));
+        }
+    }
+
+    #[test]
+    fn any_text_is_refused_or_a_quantity_in_bounds(text in "[0-9]{0,20}(\\.[0-9]{0,9})?([a-zA-Z]{0,2}|[eE][+-]?[0-9]{0,3})|\\PC{0,12}") {
+        if let Ok(memory) = text.parse::<Memory>() {
+            prop_assert!((1 << 20..=1 << 50).contains(&memory.bytes()));
+            prop_assert_eq!(memory.to_string(), text);
         }
     }
 

@@ -1,168 +1,13 @@
-//! Commands: what can be asked of a device, and what became of it.
-//!
-//! The same parser serves the hub, which refuses bad parameters before a command is accepted, and
-//! the agent, which trusts nobody.
+//! What commands are given: each value is in its bounds once it exists.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr},
+    num::NonZeroU16,
+    str::FromStr,
+};
 
-use minicbor::{Decode, Encode};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::CommandId;
-
-/// Hub to agent: run this, once.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct Command {
-    /// Its id; a repeat is not run again.
-    #[n(0)]
-    pub id: CommandId,
-    /// Its name (`capture_image`); may be one that the agent does not know.
-    #[n(1)]
-    pub name: String,
-    /// A JSON object of parameters, as text.
-    #[n(2)]
-    pub parameters: String,
-    /// What is left of its time when this is sent, milliseconds.
-    #[n(3)]
-    pub time_left_ms: u64,
-}
-
-/// Hub to agent: stop this, if it has not ended.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct CancelCommand {
-    /// The command.
-    #[n(0)]
-    pub id: CommandId,
-}
-
-/// Agent to hub: it runs.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct CommandStarted {
-    /// The command.
-    #[n(0)]
-    pub id: CommandId,
-}
-
-/// Agent to hub: it has ended.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub struct CommandFinished {
-    /// The command.
-    #[n(0)]
-    pub id: CommandId,
-    /// How.
-    #[n(1)]
-    pub outcome: CommandOutcome,
-    /// From start to end, microseconds.
-    #[n(2)]
-    pub duration_micros: u64,
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
-pub enum CommandOutcome {
-    /// As asked, with a JSON object as text.
-    #[n(0)]
-    Completed(#[n(0)] String),
-    /// Not as asked: a term (`unknown_command`, `camera_unavailable`, `interrupted`, …), then a
-    /// sentence.
-    #[n(1)]
-    Failed(#[n(0)] String, #[n(1)] String),
-    /// Its time ran out while it ran.
-    #[n(2)]
-    TimedOut,
-    /// It was cancelled.
-    #[n(3)]
-    Cancelled,
-}
-
-/// Why a command can't be run at all.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CommandError {
-    /// No such command here.
-    #[error("unknown command '{0}'")]
-    Unknown(String),
-    /// Its parameters are wrong.
-    #[error("bad parameters of {command}: {problem}")]
-    Parameters {
-        /// The command's name.
-        command: String,
-        /// What is wrong with them.
-        problem: String,
-    },
-}
-
-/// A command with its parameters understood.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Task {
-    /// Take a picture and store it at the hub.
-    CaptureImage(CaptureImage),
-    /// Report now.
-    GetStatus,
-    /// Watch the camera.
-    StartDetection(StartDetection),
-    /// Stop watching it.
-    StopDetection,
-    /// Change settings of the agent, and keep them.
-    SetConfig(SetConfig),
-    /// Check camera, model, disk, clock and link.
-    RunDiagnostics,
-    /// Restart the machine, where its owner allows it.
-    Reboot,
-}
-
-impl Task {
-    /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 7] = [
-        "capture_image",
-        "get_status",
-        "start_detection",
-        "stop_detection",
-        "set_config",
-        "run_diagnostics",
-        "reboot",
-    ];
-
-    /// Understand a command. `parameters` is an object, or null for none.
-    ///
-    /// # Errors
-    /// [`CommandError`].
-    pub fn parse(name: &str, parameters: &Value) -> Result<Self, CommandError> {
-        let bad = |problem: String| CommandError::Parameters { command: name.to_owned(), problem };
-        if !(parameters.is_object() || parameters.is_null()) {
-            return Err(bad("must be an object".into()));
-        }
-        fn read<T: for<'de> Deserialize<'de> + Default>(parameters: &Value) -> Result<T, String> {
-            if parameters.is_null() {
-                return Ok(T::default());
-            }
-            T::deserialize(parameters).map_err(|e| e.to_string())
-        }
-        let nothing = |task: Self| read::<Nothing>(parameters).map(|_| task);
-        match name {
-            "capture_image" => read(parameters).map(Self::CaptureImage),
-            "get_status" => nothing(Self::GetStatus),
-            "start_detection" => read(parameters).map(Self::StartDetection),
-            "stop_detection" => nothing(Self::StopDetection),
-            "set_config" => read(parameters).map(Self::SetConfig),
-            "run_diagnostics" => nothing(Self::RunDiagnostics),
-            "reboot" => nothing(Self::Reboot),
-            _ => return Err(CommandError::Unknown(name.to_owned())),
-        }
-        .map_err(bad)
-    }
-
-    /// Whether running it twice does no more than running it once. One that is not is never begun
-    /// again after the agent died in the middle of it.
-    #[must_use]
-    pub const fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Reboot)
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// Parameters of `capture_image`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -200,6 +45,76 @@ pub struct SetConfig {
     pub camera: Option<String>,
 }
 
+/// Parameters of `port_check`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PortCheck {
+    /// Whose ports: the device's loopback, or another of its own addresses. No name: what a name
+    /// means may change between a check and its use.
+    #[serde(deserialize_with = "address")]
+    pub host: IpAddr,
+    /// Which.
+    pub ports: Ports,
+}
+
+impl Default for PortCheck {
+    fn default() -> Self {
+        Self { host: Ipv4Addr::LOCALHOST.into(), ports: Ports::default() }
+    }
+}
+
+fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<IpAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text == "localhost" {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    // `::ffff:10.0.0.1` is 10.0.0.1.
+    text.parse::<IpAddr>().map(|ip| ip.to_canonical()).map_err(|_| {
+        D::Error::custom(format!("host '{}' is no IP address and not localhost", short(&text)))
+    })
+}
+
+/// 1 to 16 TCP ports, none of them twice.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<NonZeroU16>", into = "Vec<NonZeroU16>")]
+pub struct Ports(Vec<NonZeroU16>);
+
+impl Ports {
+    /// Most of them.
+    pub const MAX: usize = 16;
+
+    /// In the order given.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.iter().map(|port| port.get())
+    }
+}
+
+impl Default for Ports {
+    /// Where people look first: SSH, HTTP, HTTPS, and the port of the documentation's app.
+    fn default() -> Self {
+        Self([22, 80, 443, 5001].into_iter().filter_map(NonZeroU16::new).collect())
+    }
+}
+
+impl TryFrom<Vec<NonZeroU16>> for Ports {
+    type Error = String;
+    fn try_from(ports: Vec<NonZeroU16>) -> Result<Self, String> {
+        if !(1..=Self::MAX).contains(&ports.len()) {
+            return Err(format!("ports must be 1 to {}", Self::MAX));
+        }
+        match ports.iter().enumerate().find(|(at, port)| ports[..*at].contains(port)) {
+            Some((_, twice)) => Err(format!("port {twice} is there twice")),
+            None => Ok(Self(ports)),
+        }
+    }
+}
+
+impl From<Ports> for Vec<NonZeroU16> {
+    fn from(ports: Ports) -> Self {
+        ports.0
+    }
+}
+
 /// Width and height of a picture in pixels, each 16 to 8192; written `1920x1080`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -226,7 +141,7 @@ impl FromStr for Resolution {
 }
 
 /// A stranger's text, cut to what fits a message.
-fn short(text: &str) -> String {
+pub(super) fn short(text: &str) -> String {
     text.chars().take(40).collect()
 }
 

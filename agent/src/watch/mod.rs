@@ -5,14 +5,12 @@
 //! growing pauses, also while nothing is being detected. Whether detection is on survives a
 //! restart.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod analyse;
+
+use std::time::Duration;
 
 use cloudcore_protocol::{
-    Alert, CameraState, Detection, DetectionPhase, Timestamp,
+    Alert, CameraState, Detection,
     command::{Confidence, Seconds, StartDetection},
 };
 use tokio::{
@@ -21,11 +19,12 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use analyse::Analyser;
+pub use analyse::load_model;
+
 use crate::{
     backoff::Backoff,
-    camera::{CameraSource, Frame},
     config::{Config, ConfigError, Settings},
-    detect::{Detector, MotionGate, MotionSettings, TrackEvent, TrackSettings, Tracker},
     eye::{Eye, EyeError},
     outbox::Outbox,
 };
@@ -112,18 +111,6 @@ impl WatchHandle {
     }
 }
 
-/// Loads a model, off the async threads.
-///
-/// # Errors
-/// [`WatchError::NoModel`] or [`WatchError::Model`].
-pub async fn load_model(path: Option<&Path>) -> Result<Detector, WatchError> {
-    let path = path.ok_or(WatchError::NoModel)?.to_owned();
-    tokio::task::spawn_blocking(move || Detector::load(path))
-        .await
-        .map_err(|e| WatchError::Model(e.to_string()))?
-        .map_err(|e| WatchError::Model(e.to_string()))
-}
-
 /// The watching task, to be run.
 #[derive(Debug)]
 pub struct Watch {
@@ -132,92 +119,6 @@ pub struct Watch {
     outbox: Outbox,
     requests: mpsc::Receiver<Request>,
     detecting: watch::Sender<bool>,
-}
-
-/// What a frame passes through.
-struct Analyser {
-    detector: Arc<Detector>,
-    gate: MotionGate,
-    tracker: Tracker,
-    first_id: u64,
-    /// Of the last frame, pixels.
-    size: (u32, u32),
-    made_for: MadeFor,
-}
-
-/// The settings that a running analyser depends on.
-#[derive(Clone, PartialEq)]
-struct MadeFor {
-    model: Option<PathBuf>,
-    camera: Option<CameraSource>,
-    interval: Seconds,
-    confidence: Confidence,
-}
-
-impl MadeFor {
-    fn of(config: &Config) -> Self {
-        Self {
-            model: config.model.clone(),
-            camera: config.camera.clone(),
-            interval: config.detection.interval,
-            confidence: config.detection.confidence,
-        }
-    }
-}
-
-impl Analyser {
-    /// What a frame shows, as events. Works the CPU.
-    fn frame(&mut self, frame: &Frame, confidence: Confidence) -> Result<Vec<Detection>, String> {
-        self.size = frame.image.dimensions();
-        if !self.gate.passes(&frame.image) {
-            self.tracker.hold(frame.captured);
-            return Ok(Vec::new());
-        }
-        let found = match self.detector.detect(&frame.image, confidence.get()) {
-            Ok(found) => found,
-            Err(error) => {
-                // What was not looked at must be looked at next time.
-                self.gate.reset();
-                return Err(error.to_string());
-            }
-        };
-        let events = self.tracker.update(frame.captured, found);
-        Ok(self.events(events, Some(frame)))
-    }
-
-    /// Ends what is in sight.
-    fn finish(&mut self) -> Vec<Detection> {
-        self.gate.reset();
-        let events = self.tracker.finish();
-        self.events(events, None)
-    }
-
-    fn events(&self, events: Vec<TrackEvent>, frame: Option<&Frame>) -> Vec<Detection> {
-        let model = &self.detector.description().name;
-        events
-            .into_iter()
-            .map(|event| {
-                let (phase, track) = match event {
-                    TrackEvent::Started(track) => (DetectionPhase::Started, track),
-                    TrackEvent::Ended(track) => (DetectionPhase::Ended, track),
-                };
-                Detection {
-                    track_id: self.first_id.saturating_add(track.id - 1),
-                    phase,
-                    object: track.best.label.as_ref().into(),
-                    confidence: track.best.confidence,
-                    bounding_box: track.best.bbox,
-                    frame_width: self.size.0,
-                    frame_height: self.size.1,
-                    model: model.clone(),
-                    captured_at: frame.map_or_else(Timestamp::now, |frame| frame.captured_at),
-                    latency_micros: frame.map_or(0, |frame| {
-                        u64::try_from(frame.captured.elapsed().as_micros()).unwrap_or(u64::MAX)
-                    }),
-                }
-            })
-            .collect()
-    }
 }
 
 impl Watch {
@@ -249,7 +150,7 @@ impl Watch {
         loop {
             let config = self.settings.get();
             if let Some(running) = &mut analyser
-                && (!config.detection.enabled || running.made_for != MadeFor::of(&config))
+                && (!config.detection.enabled || !running.fits(&config))
             {
                 let ended = running.finish();
                 self.keep(ended, &cancel).await;
@@ -358,21 +259,13 @@ impl Watch {
     }
 
     async fn analyser(&self, config: &Config) -> Result<Analyser, WatchError> {
-        let detector = Arc::new(load_model(config.model.as_deref()).await?);
+        let detector = load_model(config.model.as_deref()).await?;
         let first_id = self
             .outbox
             .reserve_track_ids(TRACK_ROOM)
             .await
             .map_err(|e| WatchError::Model(e.to_string()))?;
-        let interval = config.detection.interval.duration();
-        Ok(Analyser {
-            detector,
-            gate: MotionGate::new(MotionSettings::default()),
-            tracker: Tracker::new(TrackSettings::for_interval(interval)),
-            first_id,
-            size: (0, 0),
-            made_for: MadeFor::of(config),
-        })
+        Ok(Analyser::new(detector, first_id, config))
     }
 
     async fn serve(
@@ -417,8 +310,7 @@ impl Watch {
         };
         let mut wanted = Config::clone(&self.settings.get());
         set(&mut wanted);
-        let unchanged =
-            analyser.as_ref().is_some_and(|running| running.made_for == MadeFor::of(&wanted));
+        let unchanged = analyser.as_ref().is_some_and(|running| running.fits(&wanted));
         // Detection that runs already goes on, with what it tracks.
         let fresh = if unchanged { None } else { Some(self.analyser(&wanted).await?) };
         self.eye.look(FRAME).await?;
@@ -431,10 +323,7 @@ impl Watch {
         }
         self.detecting.send_replace(true);
         Ok(Started {
-            model: analyser
-                .as_ref()
-                .map(|running| running.detector.description().name.clone())
-                .unwrap_or_default(),
+            model: analyser.as_ref().map(|running| running.model().to_owned()).unwrap_or_default(),
             confidence: config.detection.confidence,
             interval: config.detection.interval,
         })
