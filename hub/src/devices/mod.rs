@@ -38,6 +38,9 @@ use crate::{
 
 /// How long a device whose session was lost is still `Ready`.
 pub const GRACE: Duration = Duration::from_secs(15);
+/// The same when the hub has started: an agent needs 15 s to see that a hub died, and then pauses
+/// between its tries.
+const RETURN: Duration = Duration::from_secs(30);
 
 /// Renewals that a waiter may be behind.
 const RENEWALS: usize = 64;
@@ -95,13 +98,13 @@ impl Devices {
     }
 
     /// Takes back what the last run of the hub knew: what was revoked stays so, and who was `Ready`
-    /// has just been lost, so that it is told of those that do not come back, and only of those.
+    /// has [`RETURN`] to come back, so that it is told of those that do not, and only of those.
     ///
     /// # Errors
     /// The database's.
     pub async fn load(&self) -> Result<()> {
         self.pki.revoke(store::revoked_certificates(&self.db).await?);
-        let lost = Some(Instant::now());
+        let lost = Some(Instant::now() + RETURN.saturating_sub(GRACE));
         for Member { device_id, node_name } in store::ready(&self.db).await? {
             self.presence().insert(device_id, Presence { node_name, lost, told: true });
         }
@@ -182,7 +185,7 @@ impl Devices {
     /// Ends the readiness of devices whose session has been lost for [`GRACE`], until `shutdown`.
     pub async fn watch_presence(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut missed = Some(Instant::now() + GRACE);
+        let mut missed = Some(Instant::now() + RETURN);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
