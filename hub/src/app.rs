@@ -31,6 +31,7 @@ use crate::{
     live::{self, Bus, Watching},
     maintenance::{self, Maintenance},
     metrics::{self, Metrics},
+    mqtt::{self, Mqtt},
     objects::Objects,
     overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
@@ -48,6 +49,10 @@ pub struct Hub {
     pub https: Option<SocketAddr>,
     /// Where agents join and link.
     pub quic: SocketAddr,
+    /// Where MQTT clients connect, if to this hub.
+    pub mqtt: Option<SocketAddr>,
+    /// Where they connect by TLS, if they can.
+    pub mqtts: Option<SocketAddr>,
     /// The OpenAPI document of what it serves.
     pub openapi: serde_json::Value,
     /// The admin's password, when one was made: to be shown once.
@@ -106,15 +111,15 @@ impl Hub {
         let advertised =
             config.advertise.clone().unwrap_or_else(|| advertised(quic_address).to_string());
 
-        let secure = match &config.https {
-            Some(https) => Some((
-                bind(https.address).await?,
-                Arc::new(Https::open(Arc::clone(&pki), https_source(&config, https, &advertised))?),
-            )),
+        let certificate = match https_source(&config, &advertised) {
+            Some(source) => Some(Arc::new(Https::open(Arc::clone(&pki), source)?)),
+            None => None,
+        };
+        let secure = match config.https.as_ref().zip(certificate.clone()) {
+            Some((https, certificate)) => Some((bind(https.address).await?, certificate)),
             None => None,
         };
         let https_address = secure.as_ref().map(|((_, address), _)| *address);
-        let certificate = secure.as_ref().map(|(_, certificate)| Arc::clone(certificate));
 
         let configurations = Configurations::new(
             Arc::clone(&settings),
@@ -137,7 +142,7 @@ impl Hub {
             db.clone(),
             Arc::clone(&keys),
             Arc::clone(&pki),
-            advertised,
+            advertised.clone(),
             Arc::clone(&settings),
         ));
         let devices = Arc::new(Devices::new(
@@ -214,6 +219,22 @@ impl Hub {
             restored: restored(&settings, &devices),
             turn: tokio::sync::Mutex::default(),
         });
+        let mqtt = Mqtt::open(
+            mqtt::Parts {
+                db: db.clone(),
+                auth: Arc::clone(&auth),
+                audit: audit.clone(),
+                settings: Arc::clone(&settings),
+                devices: Arc::clone(&devices),
+                commands: Arc::clone(&commands),
+                registry: Arc::clone(&registry),
+                bus: Arc::clone(&bus),
+            },
+            mqtt_choice(&config, certificate.as_deref(), &advertised)?,
+            shutdown.clone(),
+        )
+        .await?;
+        let mqtt_addresses = (mqtt.address, mqtt.tls_address);
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -237,6 +258,7 @@ impl Hub {
                 apps::routes(Arc::clone(&apps)),
                 commands::routes(Arc::clone(&commands)),
                 diagnostics::routes(Arc::clone(&diagnostics)),
+                mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
@@ -267,6 +289,7 @@ impl Hub {
             let (certificates, shutdown) = (Arc::clone(&certificates), shutdown.clone());
             async move { certificates.watch_ends(shutdown).await }
         });
+        tasks.spawn(async move { Box::pin(mqtt.run()).await });
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,
@@ -298,6 +321,8 @@ impl Hub {
             http: http_address,
             https: https_address,
             quic: quic_address,
+            mqtt: mqtt_addresses.0,
+            mqtts: mqtt_addresses.1,
             openapi,
             admin_password,
             tasks,
@@ -485,6 +510,32 @@ fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+/// Which MQTT broker, and what its clients know it by.
+fn mqtt_choice<'a>(
+    config: &'a Config,
+    certificate: Option<&Https>,
+    advertised: &str,
+) -> Result<mqtt::Choice<'a>> {
+    Ok(match &config.mqtt {
+        config::Mqtt::External(place) => {
+            mqtt::Choice::External { place: place.clone(), data_dir: &config.data_dir }
+        }
+        config::Mqtt::Own(plain, tls) => {
+            let named = config.advertise.is_some() || plain.ip().is_unspecified();
+            let host = advertised.rsplit_once(':').map(|(host, _)| host.to_owned());
+            let tls = match tls.zip(certificate) {
+                Some((address, certificate)) => {
+                    let mut tls = certificate.tls()?;
+                    tls.alpn_protocols = vec![b"mqtt".to_vec()];
+                    Some((address, Arc::new(tls)))
+                }
+                None => None,
+            };
+            mqtt::Choice::Own { plain: *plain, tls, host: host.filter(|_| named) }
+        }
+    })
+}
+
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await.map_err(|e| Error {
         cause: Some(e.into()),
@@ -494,13 +545,19 @@ async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
     Ok((listener, bound))
 }
 
-/// Where the API's certificate comes from, and for an own one all names by which clients may know
-/// this hub.
-fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> HttpsSource {
-    if let Some((certificate, key)) = https.files.clone() {
-        return HttpsSource::Files { certificate, key };
-    }
-    let mut names = https.names.clone();
+/// Where the certificate of the TLS listeners for the API and MQTT comes from, and for an own one
+/// all names by which clients may know this hub. `None` where neither is served by TLS.
+fn https_source(config: &Config, advertised: &str) -> Option<HttpsSource> {
+    let mqtts = matches!(config.mqtt, config::Mqtt::Own(_, Some(_)));
+    let mut names = match &config.https {
+        Some(HttpsConfig { files: Some((certificate, key)), .. }) => {
+            let (certificate, key) = (certificate.clone(), key.clone());
+            return Some(HttpsSource::Files { certificate, key });
+        }
+        Some(https) => https.names.clone(),
+        None if mqtts => Vec::new(),
+        None => return None,
+    };
     names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
     names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
     names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
@@ -511,7 +568,7 @@ fn https_source(config: &Config, https: &HttpsConfig, advertised: &str) -> Https
         *name = name.trim_matches(['[', ']']).to_owned();
     }
     names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
-    HttpsSource::Own(names)
+    Some(HttpsSource::Own(names))
 }
 
 /// How often the certificate's files are looked at.

@@ -1,6 +1,8 @@
 //! Settings: flags, then `CLOUDCORE_*`, then a TOML file, then defaults. Read and checked whole
 //! before anything binds.
 
+mod broker;
+
 use std::{
     net::{IpAddr, SocketAddr},
     path::PathBuf,
@@ -12,6 +14,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use sqlx::postgres::PgConnectOptions;
 use url::Url;
+
+pub use broker::Place;
 
 /// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -43,9 +47,16 @@ pub struct Options {
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
-    /// Where MQTT clients will connect; this build has no broker, says so, and binds nothing
+    /// Where MQTT clients connect to the broker inside the hub [default: 0.0.0.0:1883]
     #[arg(long, env = "CLOUDCORE_MQTT", value_name = "ADDRESS")]
     pub mqtt: Option<SocketAddr>,
+    /// Where they connect by TLS, with a certificate of the hub's CA [default: nowhere]
+    #[arg(long, env = "CLOUDCORE_MQTTS", value_name = "ADDRESS")]
+    pub mqtts: Option<SocketAddr>,
+    /// Somebody else's broker instead: mqtt(s)://user:password@host:port; as a flag it is seen in
+    /// the list of processes
+    #[arg(long, env = "CLOUDCORE_MQTT_URL", value_name = "URL", hide_env_values = true)]
+    pub mqtt_url: Option<SecretString>,
     /// A PostgreSQL database instead of SQLite in the data directory: postgres://user@host/name
     #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
@@ -99,6 +110,8 @@ pub struct Config {
     pub object_store: Option<Url>,
     /// The agents' listener.
     pub quic: SocketAddr,
+    /// The MQTT broker.
+    pub mqtt: Mqtt,
     /// The database; SQLite in the data directory where there is none.
     pub database: Option<PgConnectOptions>,
     /// What `join_command` names, where it is not the bound address.
@@ -119,6 +132,15 @@ pub struct Config {
     pub node_certificate_life: Duration,
     /// The first admin's password, where the environment names one.
     pub admin_password: Option<secrecy::SecretString>,
+}
+
+/// Which MQTT broker.
+#[derive(Debug, Clone)]
+pub enum Mqtt {
+    /// The one inside the hub, and where it listens: plain, and by TLS.
+    Own(SocketAddr, Option<SocketAddr>),
+    /// Somebody else's.
+    External(Place),
 }
 
 /// Why settings are refused.
@@ -159,6 +181,8 @@ impl Options {
             object_store: self.object_store.or(under.object_store),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
+            mqtts: self.mqtts.or(under.mqtts),
+            mqtt_url: self.mqtt_url.or(under.mqtt_url),
             database_url: self.database_url.or(under.database_url),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
@@ -207,6 +231,23 @@ impl Options {
                 "must be 20 to 31622400 seconds".into(),
             ));
         }
+        let mqtt = match self.mqtt_url {
+            Some(url) => {
+                if self.mqtts.is_some() {
+                    return Err(ConfigError::Value(
+                        "mqtts",
+                        "with mqtt-url the hub has no MQTT listener".into(),
+                    ));
+                }
+                let place =
+                    Place::parse(&url).map_err(|why| ConfigError::Value("mqtt-url", why))?;
+                Mqtt::External(place)
+            }
+            None => {
+                let plain = self.mqtt.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 1883)));
+                Mqtt::Own(plain, self.mqtts)
+            }
+        };
         let https = https(
             self.https,
             self.https_cert,
@@ -220,6 +261,7 @@ impl Options {
             https,
             object_store: self.object_store,
             quic: self.quic.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 10000))),
+            mqtt,
             database: self.database_url.as_ref().map(database).transpose()?,
             advertise: self.advertise_address,
             public_url: self.public_url,

@@ -367,13 +367,15 @@ impl Writer {
 
     /// Gives each room what concerns it.
     async fn store(&mut self, tx: &mut Write, batch: &[Said], outcome: &mut Outcome) -> Result<()> {
-        let (mut heartbeats, mut from, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut heartbeats, mut said, mut from) = (Vec::new(), Vec::new(), Vec::new());
+        let mut seen = Vec::new();
         for &index in &outcome.fresh {
             let Said { session, event } = &batch[index];
             let device_id = &session.device_id;
             match &event.body {
                 EventBody::Heartbeat(heartbeat) => {
-                    heartbeats.push(HeartbeatRow { device_id, at: event.at, heartbeat });
+                    heartbeats.push(HeartbeatRow::of(device_id, event.at, heartbeat));
+                    said.push((device_id, event.at, heartbeat));
                     from.push(index);
                 }
                 EventBody::Detection(detection) => seen.push(DetectionRow { device_id, detection }),
@@ -404,7 +406,6 @@ impl Writer {
         }
         devices::record_heartbeats(tx, &heartbeats).await?;
         detections::record(tx, &seen).await?;
-        let said: Vec<_> = heartbeats.iter().map(|h| (h.device_id, h.at, h.heartbeat)).collect();
         let judged = self.judge.judge(tx, &self.settings.live().alerts, &said).await?;
         outcome.judged = judged.into_iter().map(|(place, alert)| (from[place], alert)).collect();
         outcome.news = self.news(batch, outcome);

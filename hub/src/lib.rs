@@ -2,7 +2,7 @@
 //!
 //! Rooms, highest rank first; a room imports only from below it:
 //!
-//! `main > app > http, inbox, health, metrics, overview > apps, diagnostics > commands >
+//! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! certificates, detections > devices, webhooks > alerts, link > live > backup, blobs, cloudcore,
 //! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
 //! error, config`
@@ -33,6 +33,7 @@ mod link;
 mod live;
 mod maintenance;
 mod metrics;
+mod mqtt;
 mod objects;
 mod overview;
 mod pki;

@@ -116,10 +116,16 @@ struct Serve {
 
 fn main() -> ExitCode {
     let command = Cli::parse().command;
+    let mut filter =
+        tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    // The MQTT crates log each packet, a password among them; what matters of it the hub says.
+    for quiet in ["rmqtt=error", "rmqtt_net=error", "rmqtt_codec=error", "rumqttc=error"] {
+        if let Ok(directive) = quiet.parse() {
+            filter = filter.add_directive(directive);
+        }
+    }
     tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into()),
-        )
+        .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .init();
@@ -234,10 +240,6 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     if let Some(path) = &serve.config {
         options = options.over(Options::from_file(path)?);
     }
-    if options.mqtt.is_some() {
-        // Scripts that name the port go on working; nobody is led to believe that it is served.
-        tracing::warn!("--mqtt has no effect: this build has no MQTT broker");
-    }
     let mut config = options.check()?;
     config.admin_password = std::env::var("CLOUDCORE_ADMIN_PASSWORD").ok().map(Into::into);
 
@@ -257,7 +259,8 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
         "http": hub.http.to_string(),
         "https": hub.https.map(|address| address.to_string()),
         "quic": hub.quic.to_string(),
-        "mqtt": null,
+        "mqtt": hub.mqtt.map(|address| address.to_string()),
+        "mqtts": hub.mqtts.map(|address| address.to_string()),
     });
     println!("{ready}");
     std::io::stdout().flush().context("standard output")?;

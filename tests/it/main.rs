@@ -25,6 +25,7 @@ mod join;
 mod link;
 mod maintenance;
 mod metrics;
+mod mqtt;
 mod objects;
 mod postgres;
 mod ranks;

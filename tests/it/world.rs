@@ -156,6 +156,8 @@ pub struct World {
     /// Where TLS is spoken, once a hub was started with it.
     pub https: Option<String>,
     pub quic: String,
+    /// Where the hub's own MQTT broker listens.
+    pub mqtt: String,
     client: Client,
     token: String,
     /// More arguments of the hub.
@@ -194,6 +196,7 @@ impl World {
             http: "127.0.0.1:0".into(),
             https: None,
             quic: "127.0.0.1:0".into(),
+            mqtt: "127.0.0.1:0".into(),
             client: client().build().expect("an HTTP client"),
             token: String::new(),
             more: more.iter().map(ToString::to_string).collect(),
@@ -217,6 +220,11 @@ impl World {
             }
             Store::Volume(volume) => volume.command(&hub),
         }
+    }
+
+    /// The hub's own line about what it serves.
+    pub fn ready(&self) -> &Value {
+        &self.hub.as_ref().expect("a hub").ready
     }
 
     /// The hub's data directory.
@@ -251,7 +259,7 @@ impl World {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.data_dir())
-            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", "127.0.0.1:0"])
+            .args(["--http", &self.http, "--quic", &self.quic, "--mqtt", &self.mqtt])
             // A story asks more often than a person; those of the limit set it.
             .env("CLOUDCORE_RATE_LIMIT", "0")
             .args(&self.more)
@@ -261,6 +269,9 @@ impl World {
         self.http = hub.ready["http"].as_str().expect("an address").to_owned();
         self.https = hub.ready["https"].as_str().map(str::to_owned);
         self.quic = hub.ready["quic"].as_str().expect("an address").to_owned();
+        if let Some(address) = hub.ready["mqtt"].as_str() {
+            self.mqtt = address.to_owned();
+        }
         self.hub = Some(hub);
     }
 

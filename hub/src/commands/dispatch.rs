@@ -107,6 +107,6 @@ fn cancel_frame(id: &CommandId) -> Frame {
     Frame::CancelCommand(CancelCommand { id: id.clone() })
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

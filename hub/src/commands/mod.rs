@@ -4,6 +4,7 @@
 //! way back is [`apply`], in the inbox's transaction. After a reconnect [`Commands::resume`] sends
 //! everything that is still open again; the agent runs an id once.
 
+mod broadcast;
 mod dispatch;
 mod life;
 mod progress;

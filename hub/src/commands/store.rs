@@ -104,6 +104,61 @@ pub(super) async fn insert(
     Ok(())
 }
 
+/// Members, or those of a type, with their nodes; not those that have `full` open commands.
+pub(super) async fn addressees(
+    tx: &mut Write,
+    device_type: Option<&str>,
+    full: i64,
+) -> Result<Vec<(String, String)>> {
+    Ok(db::sql(
+        "SELECT device_id, node_name FROM devices WHERE joined_at IS NOT NULL \
+         AND ($1 IS NULL OR device_type = $1) AND device_id NOT IN \
+         (SELECT device_id FROM commands WHERE status IN ('queued', 'sent', 'running') \
+          GROUP BY device_id HAVING count(*) >= $2) ORDER BY id",
+    )
+    .bind(device_type)
+    .bind(full)
+    .all(&mut *tx)
+    .await?)
+}
+
+/// One command for many devices, each with an id of its own.
+pub(super) async fn insert_all(
+    tx: &mut Write,
+    to: &[(CommandId, DeviceId)],
+    name: &str,
+    parameters: &str,
+    timeout: Duration,
+    sent_at: Timestamp,
+) -> Result<()> {
+    db::sql(
+        "INSERT INTO commands (command_id, device_id, command_type, parameters, status, \
+         timeout_s, sent_at, deadline) \
+         SELECT value->>0, value->>1, $2, $3, 'queued', $4, $5, $6 FROM {rows}",
+    )
+    .bind(json!(to).to_string())
+    .bind(name)
+    .bind(parameters)
+    .bind(i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX))
+    .bind(sent_at.micros())
+    .bind(sent_at.plus(timeout).micros())
+    .run(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes that commands were handed over.
+pub(super) async fn set_sent(tx: &mut Write, ids: &[CommandId]) -> Result<()> {
+    db::sql(
+        "UPDATE commands SET status = 'sent' WHERE status = 'queued' \
+         AND command_id IN (SELECT value->>0 FROM {rows})",
+    )
+    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .run(&mut *tx)
+    .await?;
+    Ok(())
+}
+
 pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<Row>> {
     db::sql(
         "SELECT c.*, d.node_name FROM commands c \

@@ -146,9 +146,10 @@ impl Devices {
         // Whoever holds the node's former key is out: there is one member a node.
         let former = store::revoke_certificates(&mut tx, node.as_str()).await?;
         store::insert_certificate(&mut tx, &device_id, node, &certificate).await?;
+        let former_mqtt = store::end_mqtt(&mut tx, &device_id).await?;
         store::set_joined(&mut tx, &device_id, &request.agent_version).await?;
         tx.commit().await?;
-        if !former.is_empty() {
+        if former_mqtt || !former.is_empty() {
             self.pki.revoke(former);
             self.registry.close(&device_id, GoodbyeReason::Revoked);
         }

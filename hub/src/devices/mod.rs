@@ -16,14 +16,14 @@ use std::{
 };
 
 use cloudcore_protocol::{Alert, DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 pub use join::NewDevice;
 pub use routes::routes;
 pub use shown::Details;
-pub use store::{Device, Filter, HeartbeatRow, record_heartbeats};
+pub use store::{Device, Filter, HeartbeatRow, has_agent, record_heartbeats, set_member};
 
 use crate::{
     alerts,
@@ -44,6 +44,8 @@ const RETURN: Duration = Duration::from_secs(30);
 
 /// Renewals that a waiter may be behind.
 const RENEWALS: usize = 64;
+/// Removals that wait for whoever wants to know.
+const REMOVALS: usize = 1024;
 
 /// The devices.
 pub struct Devices {
@@ -56,6 +58,7 @@ pub struct Devices {
     presence: Mutex<HashMap<DeviceId, Presence>>,
     /// Who has a new certificate, and which.
     renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
+    removals: broadcast::Sender<DeviceId>,
 }
 
 /// A device that is `Ready`.
@@ -89,7 +92,9 @@ impl Devices {
         settings: Arc<Settings>,
     ) -> Self {
         let (renewals, _) = broadcast::channel(RENEWALS);
-        Self { db, tokens, pki, registry, bus, settings, presence: Mutex::default(), renewals }
+        let (removals, _) = broadcast::channel(REMOVALS);
+        let presence = Mutex::default();
+        Self { db, tokens, pki, registry, bus, settings, presence, renewals, removals }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -119,11 +124,34 @@ impl Devices {
         store::member(&self.db, fingerprint).await
     }
 
-    /// A device's session began.
+    /// An agent's session began.
     ///
     /// # Errors
     /// The database's.
     pub async fn greet(&self, device: &DeviceId, node: &NodeName, hello: &Hello) -> Result<()> {
+        let about = json!({
+            "os": hello.platform.os,
+            "arch": hello.platform.arch,
+            "hostname": hello.platform.hostname,
+            "labels": hello.labels,
+            "addresses": hello.addresses,
+            "capabilities": hello.capabilities,
+        });
+        self.arrived(device, node, Some(&hello.agent_version), &about).await
+    }
+
+    /// A device's session began; `about` is what it says of itself, as JSON, `agent_version` that
+    /// of its agent, where it has one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn arrived(
+        &self,
+        device: &DeviceId,
+        node: &NodeName,
+        agent_version: Option<&str>,
+        about: &Value,
+    ) -> Result<()> {
         // Present first, then stored: see `leave`.
         let known = {
             let mut presence = self.presence();
@@ -134,7 +162,7 @@ impl Devices {
         };
         let joined = (!known).then(|| news(device, node, What::Joined));
         let mut tx = self.db.write().await?;
-        store::greet(&mut tx, device, hello).await?;
+        store::greet(&mut tx, device, agent_version, about).await?;
         let back = offline("The device is connected again", false);
         let back = alerts::record(&mut tx, device, Timestamp::now(), &back)
             .await?
@@ -166,6 +194,11 @@ impl Devices {
     /// Who renews its certificate from now on, and the new one's fingerprint.
     pub fn renewals(&self) -> broadcast::Receiver<(DeviceId, Fingerprint)> {
         self.renewals.subscribe()
+    }
+
+    /// Which devices are removed from now on.
+    pub fn removals(&self) -> broadcast::Receiver<DeviceId> {
+        self.removals.subscribe()
     }
 
     /// The device of a node.
@@ -319,6 +352,8 @@ impl Devices {
         }
         done.push("Device removed".to_owned());
         self.presence().remove(id);
+        // Nobody may be listening.
+        let _ = self.removals.send(id.clone());
         left.into_iter().for_each(|news| self.bus.publish(news));
         Ok(done)
     }
@@ -337,6 +372,10 @@ impl Devices {
         let tokens = self.tokens.revoke_in(&mut tx, node.as_str()).await?;
         let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
         let device = store::by_node(&mut tx, node).await?;
+        let on_mqtt = match &device {
+            Some(device) => store::end_mqtt(&mut tx, device).await?,
+            None => false,
+        };
         store::set_not_joined(&mut tx, node).await?;
         let told = match &device {
             Some(id) => {
@@ -347,7 +386,7 @@ impl Devices {
         self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
         told.into_iter().for_each(|news| self.bus.publish(news));
-        let member = !certificates.is_empty();
+        let member = on_mqtt || !certificates.is_empty();
         self.pki.revoke(certificates);
         if let Some(device) = device {
             self.registry.close(&device, GoodbyeReason::Revoked);
@@ -402,12 +441,15 @@ impl Devices {
 /// What watchers are told of a device's health.
 #[must_use]
 pub fn heartbeat_news(device: &DeviceId, node: &NodeName, heartbeat: &Heartbeat) -> News {
-    let cpu = heartbeat.cpu_percent.map(|p| crate::api::percent(p.into()));
-    let what = What::Heartbeat {
-        cpu: cpu.as_deref(),
-        memory: &crate::api::size(heartbeat.memory_used_bytes),
-        vitals: &shown::vitals(heartbeat),
-    };
+    vitals_news(device, node, &shown::vitals(heartbeat))
+}
+
+/// The same of a device without an agent; `vitals` are what its details show.
+#[must_use]
+pub fn vitals_news(device: &DeviceId, node: &NodeName, vitals: &Value) -> News {
+    let memory = vitals["memory_used_bytes"].as_u64().map(crate::api::size);
+    let what =
+        What::Heartbeat { cpu: vitals["cpu_usage"].as_str(), memory: memory.as_deref(), vitals };
     news(device, node, what)
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use cloudcore_protocol::{DeviceId, Heartbeat, Hello, NodeName, Timestamp};
+use cloudcore_protocol::{DeviceId, Heartbeat, NodeName, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sqlx::FromRow;
@@ -136,6 +136,7 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
 
 pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     for sql in [
+        "DELETE FROM mqtt_devices WHERE device_id = $1",
         "DELETE FROM devices WHERE device_id = $1",
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
@@ -163,6 +164,45 @@ pub(super) async fn set_joined(tx: &mut Write, id: &DeviceId, agent_version: &st
         .run(&mut *tx)
         .await?;
     Ok(())
+}
+
+/// Whether an agent speaks for the device: its certificate is good.
+///
+/// # Errors
+/// The database's.
+pub async fn has_agent(tx: &mut Write, id: &DeviceId, now: Timestamp) -> Result<bool> {
+    let certificates: i64 = db::sql(
+        "SELECT count(*) FROM certificates \
+         WHERE device_id = $1 AND revoked_at IS NULL AND not_after > $2",
+    )
+    .bind(id.as_str())
+    .bind(now.micros())
+    .value(&mut *tx)
+    .await?;
+    Ok(certificates > 0)
+}
+
+/// Notes that a device without an agent is a member, or is none any more.
+///
+/// # Errors
+/// The database's.
+pub async fn set_member(tx: &mut Write, id: &DeviceId, member: bool) -> Result<()> {
+    db::sql(
+        "UPDATE devices SET joined_at = CASE WHEN $2 THEN coalesce(joined_at, $3) END \
+         WHERE device_id = $1",
+    )
+    .bind(id.as_str())
+    .bind(member)
+    .bind(Timestamp::now().micros())
+    .run(&mut *tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends what lets a device in over MQTT; whether there was something.
+pub(super) async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
+    let ended = db::sql("DELETE FROM mqtt_devices WHERE device_id = $1").bind(id.as_str());
+    Ok(ended.run(&mut *tx).await? > 0)
 }
 
 pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {
@@ -245,23 +285,20 @@ fn parsed(device: String, node: String) -> Result<Member> {
     Ok(Member { device_id, node_name })
 }
 
-pub(super) async fn greet(tx: &mut Write, id: &DeviceId, hello: &Hello) -> Result<()> {
-    let shown = json!({
-        "os": hello.platform.os,
-        "arch": hello.platform.arch,
-        "hostname": hello.platform.hostname,
-        "labels": hello.labels,
-        "addresses": hello.addresses,
-        "capabilities": hello.capabilities,
-    });
+pub(super) async fn greet(
+    tx: &mut Write,
+    id: &DeviceId,
+    agent_version: Option<&str>,
+    about: &Value,
+) -> Result<()> {
     db::sql(
         "UPDATE devices SET status = 'Ready', last_seen = $2, agent_version = $3, hello = $4 \
          WHERE device_id = $1",
     )
     .bind(id.as_str())
     .bind(Timestamp::now().micros())
-    .bind(&hello.agent_version)
-    .bind(shown.to_string())
+    .bind(agent_version)
+    .bind(about.to_string())
     .run(tx)
     .await?;
     Ok(())
@@ -313,8 +350,16 @@ pub struct HeartbeatRow<'a> {
     pub device_id: &'a DeviceId,
     /// The agent's clock.
     pub at: Timestamp,
-    /// What it says.
-    pub heartbeat: &'a Heartbeat,
+    /// What it says, as the device's details show it.
+    pub body: Value,
+}
+
+impl<'a> HeartbeatRow<'a> {
+    /// An agent's.
+    #[must_use]
+    pub fn of(device_id: &'a DeviceId, at: Timestamp, heartbeat: &Heartbeat) -> Self {
+        Self { device_id, at, body: super::shown::vitals(heartbeat) }
+    }
 }
 
 /// Stores heartbeats, oldest first, by two statements for all of them.
@@ -326,9 +371,8 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
         return Ok(());
     }
     let now = Timestamp::now().micros();
-    let row = |row: &HeartbeatRow<'_>| {
-        json!([row.device_id, row.at.micros(), body(row.heartbeat).to_string()])
-    };
+    let row =
+        |row: &HeartbeatRow<'_>| json!([row.device_id, row.at.micros(), row.body.to_string()]);
     let all = rows.iter().map(row).collect::<Value>().to_string();
     db::sql(
         "INSERT INTO heartbeats (device_id, at, received_at, body) \
@@ -352,10 +396,6 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
     .run(&mut *tx)
     .await?;
     Ok(())
-}
-
-fn body(heartbeat: &Heartbeat) -> Value {
-    super::shown::vitals(heartbeat)
 }
 
 pub(super) async fn forget_heartbeats(db: &Db, before: Timestamp) -> Result<u64> {

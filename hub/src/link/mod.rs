@@ -19,7 +19,7 @@ use quinn::{Endpoint, TransportConfig, VarInt, crypto::rustls::QuicServerConfig}
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
-pub use registry::{Registry, Session};
+pub use registry::{Carrier, Registry, Session};
 
 use crate::error::{Error, Result};
 

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, watch};
 /// Frames that wait for one device.
 pub(super) const QUEUE: usize = 1024;
 
-/// A device's live connection.
+/// A device's live connection: of an agent over the link, or of a device by another way.
 #[derive(Debug)]
 pub struct Session {
     /// The device.
@@ -31,6 +31,17 @@ pub struct Session {
     pub outbox_id: u64,
     pub(super) queue: mpsc::Sender<Frame>,
     pub(super) end: watch::Sender<Option<GoodbyeReason>>,
+    /// Whether it takes frames yet.
+    pub(super) ready: AtomicBool,
+}
+
+/// The other end of a session that is not the link's.
+#[derive(Debug)]
+pub struct Carrier {
+    /// What is sent to the device.
+    pub queue: mpsc::Receiver<Frame>,
+    /// Why the session has to end, as soon as it has to.
+    pub end: watch::Receiver<Option<GoodbyeReason>>,
 }
 
 /// Why a frame was not handed to a session.
@@ -48,6 +59,9 @@ impl Session {
     /// # Errors
     /// [`SendError`].
     pub fn send(&self, frame: Frame) -> Result<(), SendError> {
+        if !self.ready.load(Ordering::Acquire) {
+            return Err(SendError::Away);
+        }
         match self.queue.try_send(frame) {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Away),
@@ -56,6 +70,17 @@ impl Session {
                 Err(SendError::Stuck)
             }
         }
+    }
+
+    /// From now on the session takes frames.
+    pub fn set_ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    /// Whether the session takes frames.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
     }
 
     /// Ends the session, saying why.
@@ -95,6 +120,26 @@ impl Registry {
         self.generation.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// Begins a session that is not the link's, of a device without an agent. It takes frames
+    /// from [`Session::set_ready`] on; who carries them calls [`Self::end`] when it is over.
+    pub fn open(&self, device_id: &DeviceId, node_name: &NodeName) -> (Arc<Session>, Carrier) {
+        let (queue_in, queue) = mpsc::channel(QUEUE);
+        let (end_in, end) = watch::channel(None);
+        let session = Arc::new(Session {
+            device_id: device_id.clone(),
+            node_name: node_name.clone(),
+            generation: self.next_generation(),
+            fingerprint: String::new(),
+            capabilities: Vec::new(),
+            outbox_id: 0,
+            queue: queue_in,
+            end: end_in,
+            ready: AtomicBool::new(false),
+        });
+        self.begin(&session);
+        (session, Carrier { queue, end })
+    }
+
     /// Makes this the device's session, and tells an older one that it is superseded. Of two that
     /// begin at the same time the newer one stays, whichever comes here first.
     pub(super) fn begin(&self, session: &Arc<Session>) {
@@ -113,7 +158,7 @@ impl Registry {
     }
 
     /// Forgets a session; whether it was still its device's.
-    pub(super) fn end(&self, session: &Session) -> bool {
+    pub fn end(&self, session: &Session) -> bool {
         let mut sessions = self.sessions();
         let current =
             sessions.get(&session.device_id).is_some_and(|s| s.generation == session.generation);

@@ -1,6 +1,10 @@
 //! One connection, from its first frame to its last.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use cloudcore_protocol::{
     BlobReply, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, Timestamp, Unsupported, Welcome,
@@ -114,6 +118,7 @@ pub(super) async fn hello<P: Peers>(
         outbox_id: hello.outbox_id,
         queue: queue_in,
         end: end_in,
+        ready: AtomicBool::new(true),
     });
     let welcome = Frame::Welcome(Welcome {
         version,

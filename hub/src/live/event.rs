@@ -139,7 +139,7 @@ pub enum What<'a> {
         /// `45%`.
         cpu: Option<&'a str>,
         /// `2.3GB`.
-        memory: &'a str,
+        memory: Option<&'a str>,
         /// All that the device's details have too.
         vitals: &'a Value,
     },

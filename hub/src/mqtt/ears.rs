@@ -1,0 +1,259 @@
+//! What is published → the rooms it concerns.
+//!
+//! What devices say is committed in batches by one writer, and acknowledged to its publisher only
+//! then: what an MQTT client was acknowledged is on disk.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use cloudcore_protocol::{CommandId, Detection};
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    payloads::{self, Malformed, Named, Order, Status},
+    topics::Topic,
+};
+use crate::{
+    api::to_the_end,
+    commands::{self, Commands, Ending},
+    db::Db,
+    detections::{self, DetectionRow},
+    devices::{self, HeartbeatRow},
+    error::{Code, Error, Result},
+    live::{Bus, News},
+};
+
+/// Messages that wait for the writer; a client whose message finds no room waits.
+const QUEUE: usize = 1024;
+/// Messages in one transaction.
+const BATCH: usize = 256;
+
+/// What became of something said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is committed.
+    Stored,
+    /// It is malformed, or can't be done, and never will be.
+    Refused,
+    /// It can't be dealt with now.
+    Later,
+}
+
+/// What became of a command that was published.
+pub(super) enum Ordered {
+    /// It was accepted by this id: of a broadcast, the first one's.
+    Accepted(Option<CommandId>),
+    /// It is the hub's own.
+    Own,
+    /// It was refused.
+    Refused,
+    /// It can't be dealt with now.
+    Later,
+}
+
+#[derive(Debug)]
+enum What {
+    Status(Status),
+    Detection(Detection),
+    Result(CommandId, commands::Event, Ending),
+}
+
+struct Said {
+    named: Named,
+    what: What,
+    done: oneshot::Sender<Heard>,
+}
+
+/// What a message asks for: that it be waited for until it is committed.
+pub(super) type Pending = oneshot::Receiver<Heard>;
+
+/// The side that hears.
+pub(super) struct Ears {
+    commands: Arc<Commands>,
+    queue: mpsc::Sender<Said>,
+    refused: AtomicU64,
+}
+
+/// The one that commits.
+pub(super) struct Writer {
+    db: Db,
+    commands: Arc<Commands>,
+    bus: Arc<Bus>,
+    queue: mpsc::Receiver<Said>,
+}
+
+/// Ears and their writer.
+pub(super) fn open(db: &Db, commands: &Arc<Commands>, bus: &Arc<Bus>) -> (Ears, Writer) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let ears = Ears { commands: Arc::clone(commands), queue: sender, refused: AtomicU64::new(0) };
+    let writer =
+        Writer { db: db.clone(), commands: Arc::clone(commands), bus: Arc::clone(bus), queue };
+    (ears, writer)
+}
+
+/// Whether the error is the hub's present weakness and not the request's fault.
+fn passes(error: &Error) -> bool {
+    error.code == Code::Internal || (error.code == Code::Unavailable && error.cause.is_some())
+}
+
+impl Ears {
+    /// How many messages were refused since the hub started.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Counts and logs a message that is refused.
+    pub fn refuse(&self, from: &str, topic: impl std::fmt::Display, why: &str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(from, %topic, why, "an MQTT message was refused");
+    }
+
+    /// What a device says on one of its topics, handed to the writer. `Ok(None)` for what needs
+    /// no writing.
+    pub async fn said(
+        &self,
+        named: &Named,
+        topic: &Topic,
+        payload: &[u8],
+    ) -> Result<Option<Pending>, Malformed> {
+        let what = match topic {
+            Topic::Status(_) => {
+                let status = Status::parse(payload)?;
+                if !status.online {
+                    return Ok(None);
+                }
+                What::Status(status)
+            }
+            Topic::Detection(_) => What::Detection(payloads::detection(payload)?),
+            Topic::Result(_, id) => {
+                let (event, ending) = payloads::result(payload)?;
+                What::Result(id.clone(), event, ending)
+            }
+            _ => return Err("a device does not speak here".into()),
+        };
+        let (done, pending) = oneshot::channel();
+        // If the writer is gone, so is `done`, and whoever waits hears that.
+        let _ = self.queue.send(Said { named: named.clone(), what, done }).await;
+        Ok(Some(pending))
+    }
+
+    /// A command that somebody published for one device, or for many.
+    pub async fn ordered(&self, from: &str, topic: &Topic, payload: &[u8]) -> Ordered {
+        let order = match Order::parse(payload) {
+            Ok(Some(order)) => order,
+            Ok(None) => return Ordered::Own,
+            Err(why) => {
+                self.refuse(from, topic, &why);
+                return Ordered::Refused;
+            }
+        };
+        let commands = Arc::clone(&self.commands);
+        let device = match topic {
+            Topic::Command(device) => Some(device.clone()),
+            _ => None,
+        };
+        let accepted = to_the_end(async move {
+            match device {
+                Some(device) => {
+                    commands.send(&order.to(device)).await.map(|accepted| vec![accepted.id])
+                }
+                None => {
+                    let Order { name, parameters, timeout, device_type } = order;
+                    commands.broadcast(&name, &parameters, timeout, device_type.as_deref()).await
+                }
+            }
+        });
+        match accepted.await {
+            Ok(ids) => Ordered::Accepted(ids.into_iter().next()),
+            Err(error) if passes(&error) => {
+                tracing::error!(from, %topic, ?error, "a command by MQTT can't be accepted now");
+                Ordered::Later
+            }
+            Err(error) => {
+                self.refuse(from, topic, &error.message);
+                Ordered::Refused
+            }
+        }
+    }
+}
+
+/// Waits for a message's commit.
+pub(super) async fn settled(pending: Pending) -> Heard {
+    pending.await.unwrap_or(Heard::Later)
+}
+
+impl Writer {
+    /// Commits until `shutdown`.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let mut batch = Vec::new();
+        loop {
+            tokio::select! {
+                biased;
+                n = self.queue.recv_many(&mut batch, BATCH) => if n == 0 { return },
+                () = shutdown.cancelled() => return,
+            }
+            self.commit(std::mem::take(&mut batch)).await;
+        }
+    }
+
+    /// Commits a batch. Where the database works and a message of it does not, each is tried
+    /// alone: it must not hold up the others.
+    async fn commit(&self, batch: Vec<Said>) {
+        let error = match self.try_commit(&batch).await {
+            Ok(news) => return self.tell(batch, news),
+            Err(error) => error,
+        };
+        let alone = batch.len() == 1;
+        if error.code != Code::Internal || alone {
+            let heard = if error.code == Code::Internal { Heard::Refused } else { Heard::Later };
+            tracing::error!(messages = batch.len(), ?error, "MQTT messages can't be stored");
+            for said in batch {
+                let _ = said.done.send(heard);
+            }
+            return;
+        }
+        for said in batch {
+            Box::pin(self.commit(vec![said])).await;
+        }
+    }
+
+    async fn try_commit(&self, batch: &[Said]) -> Result<Vec<News>> {
+        let mut tx = self.db.write().await?;
+        let (mut heartbeats, mut seen, mut changes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut news = Vec::new();
+        for Said { named, what, .. } in batch {
+            let (device_id, node) = (&named.device_id, &named.node_name);
+            match what {
+                What::Status(status) => {
+                    let body = status.vitals.clone();
+                    heartbeats.push(HeartbeatRow { device_id, at: status.at, body });
+                    news.push(devices::vitals_news(device_id, node, &status.vitals));
+                }
+                What::Detection(detection) => {
+                    seen.push(DetectionRow { device_id, detection });
+                    news.push(detections::news(device_id, node, detection));
+                }
+                What::Result(id, event, ending) => changes
+                    .extend(commands::apply(&mut tx, id, Some(device_id), *event, ending).await?),
+            }
+        }
+        devices::record_heartbeats(&mut tx, &heartbeats).await?;
+        detections::record(&mut tx, &seen).await?;
+        news.extend(self.commands.news(&changes));
+        self.bus.keep(&mut tx, &news).await?;
+        tx.commit().await?;
+        self.commands.wake(&changes);
+        Ok(news)
+    }
+
+    /// Acknowledges what is committed, and tells the watchers.
+    fn tell(&self, batch: Vec<Said>, news: Vec<News>) {
+        for said in batch {
+            let _ = said.done.send(Heard::Stored);
+        }
+        news.into_iter().for_each(|news| self.bus.publish(news));
+    }
+}

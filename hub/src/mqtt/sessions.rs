@@ -1,0 +1,208 @@
+//! Sessions of devices that live on MQTT alone. To the rooms below they are sessions like those
+//! of agents: present while they live, sent their commands, ended when the device is removed.
+
+use std::{
+    collections::HashMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, Timestamp};
+use serde_json::{Value, json};
+use tokio::sync::Notify;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    broker::QoS,
+    payloads::{self, Named},
+    topics::Topic,
+    transport::Transport,
+};
+use crate::{
+    commands::Commands,
+    devices::Devices,
+    link::{Carrier, Registry, Session},
+};
+
+/// A session that was kept for a client that was away has its subscriptions a moment after the
+/// client is back; so often, and so long apart, it is asked for them.
+const LOOKS: usize = 30;
+const LOOK: Duration = Duration::from_millis(100);
+
+#[derive(Clone)]
+pub(super) struct Live {
+    session: Arc<Session>,
+    /// The client's connection, where the broker is ours.
+    source: Option<SocketAddr>,
+    gone: CancellationToken,
+    subscribed: Arc<Notify>,
+}
+
+/// The sessions.
+pub(super) struct Sessions {
+    pub devices: Arc<Devices>,
+    pub commands: Arc<Commands>,
+    pub registry: Arc<Registry>,
+    pub transport: Arc<Transport>,
+    pub live: Mutex<HashMap<DeviceId, Live>>,
+    pub tasks: TaskTracker,
+    pub shutdown: CancellationToken,
+}
+
+impl Sessions {
+    fn live(&self) -> MutexGuard<'_, HashMap<DeviceId, Live>> {
+        // Nothing panics while it holds the lock.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the device has a session here.
+    pub fn has(&self, device: &DeviceId) -> bool {
+        self.live().contains_key(device)
+    }
+
+    /// A device is there.
+    pub async fn begin(self: &Arc<Self>, named: &Named, source: Option<SocketAddr>) {
+        let device = &named.device_id;
+        let told = payloads::status(
+            device,
+            named.node_name.as_str(),
+            true,
+            &Value::Null,
+            Some(Timestamp::now()),
+        );
+        if source.is_some() {
+            // Before the client learns that it is connected: what it says itself comes after.
+            self.transport.publish(&Topic::Status(device.clone()), &told, QoS::Zero).await;
+        }
+        let (session, carrier) = self.registry.open(device, &named.node_name);
+        let live = Live {
+            session: Arc::clone(&session),
+            source,
+            gone: CancellationToken::new(),
+            subscribed: Arc::new(Notify::new()),
+        };
+        if let Some(old) = self.live().insert(device.clone(), live.clone()) {
+            old.gone.cancel();
+        }
+        let sessions = Arc::clone(self);
+        self.tasks.spawn(async move { sessions.carry(live, carrier).await });
+    }
+
+    /// The device has subscribed to something.
+    pub fn subscribed(&self, device: &DeviceId) {
+        if let Some(live) = self.live().get(device) {
+            live.subscribed.notify_one();
+        }
+    }
+
+    /// The device's connection has ended.
+    pub fn lost(&self, device: &DeviceId, source: Option<SocketAddr>) {
+        if let Some(live) = self.live().get(device)
+            && live.source == source
+        {
+            live.gone.cancel();
+        }
+    }
+
+    /// No device can be reached any more.
+    pub fn lose_all(&self) {
+        for live in self.live().values() {
+            live.gone.cancel();
+        }
+    }
+
+    /// Carries what is sent to the device, until it is gone.
+    async fn carry(&self, live: Live, mut carrier: Carrier) {
+        let Live { session, source, gone, subscribed } = live;
+        let device = &session.device_id;
+        let about = json!({ "addresses": [], "capabilities": ["mqtt"] });
+        if let Err(error) = self.devices.arrived(device, &session.node_name, None, &about).await {
+            tracing::error!(%device, ?error, "a device's arrival can't be stored");
+        }
+        let mut revoked = false;
+        let mut looks = 0;
+        let mut look = tokio::time::interval(LOOK);
+        loop {
+            let frame = tokio::select! {
+                biased;
+                () = self.shutdown.cancelled() => break,
+                () = gone.cancelled() => break,
+                reason = async {
+                    carrier.end.wait_for(Option::is_some).await.ok().and_then(|reason| *reason)
+                } => {
+                    // Superseded: by a newer connection, which stays.
+                    revoked = reason == Some(GoodbyeReason::Revoked);
+                    if reason != Some(GoodbyeReason::Superseded) {
+                        self.transport.end(device.as_str(), source).await;
+                    }
+                    break;
+                }
+                () = subscribed.notified(), if !session.is_ready() => {
+                    self.resume_if_heard(&session).await;
+                    continue;
+                }
+                _ = look.tick(), if !session.is_ready() && looks < LOOKS => {
+                    looks += 1;
+                    self.resume_if_heard(&session).await;
+                    continue;
+                }
+                frame = carrier.queue.recv() => frame,
+            };
+            match frame {
+                Some(Frame::Command(command)) => {
+                    let told = payloads::command(&command, Timestamp::now());
+                    let topic = Topic::Command(device.clone());
+                    if !self.transport.publish(&topic, &told, QoS::One).await {
+                        // The command stays open, and is sent again in the next session.
+                        break;
+                    }
+                }
+                Some(Frame::CancelCommand(cancel)) => {
+                    let told = json!({ "command_id": cancel.id, "command": "cancel" });
+                    let topic = Topic::Command(device.clone());
+                    self.transport.publish(&topic, &told, QoS::One).await;
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
+        self.finish(&session, revoked).await;
+    }
+
+    /// Sends what waited, once the device listens.
+    async fn resume_if_heard(&self, session: &Arc<Session>) {
+        if !self.transport.hears(&session.device_id).await {
+            return;
+        }
+        // Ready first: a command that is accepted from now on is sent at once, and what was
+        // accepted before is found by `resume`.
+        session.set_ready();
+        if let Err(error) = self.commands.resume(session).await {
+            tracing::error!(device = %session.device_id, ?error, "commands can't be resumed");
+            session.close(GoodbyeReason::Busy);
+        }
+    }
+
+    async fn finish(&self, session: &Arc<Session>, revoked: bool) {
+        let device = &session.device_id;
+        let current = self.registry.end(session);
+        {
+            let mut live = self.live();
+            if live.get(device).is_some_and(|l| Arc::ptr_eq(&l.session, session)) {
+                live.remove(device);
+            }
+        }
+        if !current || self.shutdown.is_cancelled() {
+            return;
+        }
+        self.devices.lost(device);
+        if revoked {
+            // Whatever it said of itself is void.
+            return self.transport.clear(&Topic::Status(device.clone())).await;
+        }
+        let (node, now) = (session.node_name.as_str(), Timestamp::now());
+        let told = payloads::status(device, node, false, &Value::Null, Some(now));
+        self.transport.publish(&Topic::Status(device.clone()), &told, QoS::Zero).await;
+    }
+}
