@@ -318,6 +318,12 @@ async fn who_left_while_the_hub_was_down_is_told_of_and_nobody_else() {
     receiver.next().await;
     let leaves = world.agent("edge-2", &[]).await;
     receiver.next().await;
+    // What is not noted as delivered would come again.
+    eventually("both to be noted", async || {
+        let log = world.get(&format!("{HOOKS}/{id}/deliveries?status=delivered")).await;
+        (log["count"] == 2).then_some(())
+    })
+    .await;
     world.kill_hub().await;
     leaves.kill().await;
     world.start_hub().await;
