@@ -41,7 +41,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// A JSON body that may be left out.
+/// A JSON body that may be left out, or null.
 #[derive(Debug)]
 pub struct OptionalBody<T>(pub T);
 
@@ -50,7 +50,8 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalB
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Refusal> {
         let bytes = json(request).await?;
-        Ok(Self(if bytes.is_empty() { T::default() } else { parse(&bytes)? }))
+        let given: Option<T> = if bytes.is_empty() { None } else { parse(&bytes)? };
+        Ok(Self(given.unwrap_or_default()))
     }
 }
 
@@ -67,6 +68,10 @@ async fn json(request: Request) -> Result<Vec<u8>, Refusal> {
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     if holds_nul(bytes) {
         return Err(Error::invalid("the body: text must not hold NUL"));
+    }
+    // To serde a list is as good as an object, the fields one after another.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Error::invalid("the body must be a JSON object"));
     }
     serde_json::from_slice(bytes)
         .or_else(|error| {

@@ -1,6 +1,11 @@
 //! The only wiring: builds the services, binds the listeners, owns the tasks.
 
-use std::{net::SocketAddr, os::unix::fs::PermissionsExt as _, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
@@ -216,7 +221,7 @@ impl Hub {
             keys: Arc::clone(&keys),
             objects: Arc::clone(&objects),
             data_dir: config.data_dir.clone(),
-            restored: restored(&settings, &devices),
+            restored: restored(&settings, &devices, &webhooks),
             turn: tokio::sync::Mutex::default(),
         });
         let mqtt = Mqtt::open(
@@ -428,7 +433,8 @@ pub async fn restore_backup(
 /// Takes the data directory for this program alone; the system gives it back when it ends.
 fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
     let path = data_dir.join("hub.lock");
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(&path);
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.create(true).append(true).mode(0o600).open(&path);
     let file = file.map_err(|e| unusable(&path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
@@ -441,12 +447,17 @@ fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
 }
 
 /// What the rooms do when a backup was restored under them.
-fn restored(settings: &Arc<Settings>, devices: &Arc<Devices>) -> backup::Restored {
-    let (settings, devices) = (Arc::clone(settings), Arc::clone(devices));
+fn restored(
+    settings: &Arc<Settings>,
+    devices: &Arc<Devices>,
+    webhooks: &Arc<Webhooks>,
+) -> backup::Restored {
+    let rooms = (Arc::clone(settings), Arc::clone(devices), Arc::clone(webhooks));
     Box::new(move |_| {
-        let (settings, devices) = (Arc::clone(&settings), Arc::clone(&devices));
+        let (settings, devices, webhooks) = rooms.clone();
         Box::pin(async move {
             settings.reload().await?;
+            webhooks.reload().await?;
             devices.restored().await
         })
     })

@@ -3,7 +3,7 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
-//! certificates, detections > devices, webhooks > alerts, link > live > backup, blobs, cloudcore,
+//! backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore,
 //! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
 //! error, config`
 

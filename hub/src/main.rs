@@ -65,7 +65,8 @@ struct BackupArgs {
     /// Where to write it
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// What it holds: config, tokens, devices, users, commands, detections, certificates
+    /// What it holds: config, tokens, devices, users, commands, detections, webhooks,
+    /// apps, certificates
     /// [default: all of it]
     #[arg(long, value_delimiter = ',')]
     include: Vec<Include>,

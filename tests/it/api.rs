@@ -111,6 +111,7 @@ async fn bad_requests_are_answered_in_the_contracts_form() {
     };
     assert_eq!(raw(b"{\"node_name\": ".to_vec(), "application/json").await, 400);
     assert_eq!(raw(b"{\"node_name\": \"\xff\"}".to_vec(), "application/json").await, 400);
+    assert_eq!(raw(b"[\"node\", \"device\"]".to_vec(), "application/json").await, 400);
     assert_eq!(raw(b"<a/>".to_vec(), "application/xml").await, 415);
     assert_eq!(raw(vec![b' '; 3 << 20], "application/json").await, 413);
     let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();

@@ -1,7 +1,5 @@
 //! Who may do what, by the OpenAPI document: each of its operations is asked by a stranger, a
-//! viewer and an operator, and there is no route beside it.
-
-use std::{collections::BTreeSet, path::PathBuf};
+//! viewer and an operator.
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -126,43 +124,6 @@ async fn every_operation_wants_whom_the_document_names() {
             assert_eq!((status, code) == refused, operation.wants > may, "{operation}, {role}");
         }
     }
-}
-
-/// The document comes from the handlers' own attributes; a route that was put beside it has none.
-#[tokio::test(flavor = "multi_thread")]
-async fn no_route_is_beside_the_document() {
-    let world = World::start().await;
-    let documented: BTreeSet<_> =
-        operations(&world).await.into_iter().map(|operation| operation.path).collect();
-    let mut beside = Vec::new();
-    for (file, text) in sources() {
-        let calls = [".route(", ".route_service(", ".nest(", ".nest_service("];
-        for (n, line) in text.lines().enumerate() {
-            let Some(call) = calls.iter().find(|call| line.contains(**call)) else { continue };
-            let path = line.split(call).nth(1).and_then(|rest| rest.split('"').nth(1));
-            if !path.is_some_and(|path| documented.contains(path)) {
-                beside.push(format!("{}:{}: {}", file.display(), n + 1, line.trim()));
-            }
-        }
-    }
-    assert_eq!(beside, Vec::<String>::new(), "routes that are not in the document");
-}
-
-/// The hub's sources, tests in them left out.
-fn sources() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../hub/src"))];
-    let mut found = Vec::new();
-    while let Some(path) = folders.pop() {
-        if path.is_dir() {
-            folders.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default().to_owned();
-        found.push((path, code));
-    }
-    assert!(found.len() > 30, "the hub's sources are elsewhere");
-    found
 }
 
 #[test]

@@ -10,17 +10,20 @@ use std::{
 use cloudcore_protocol::BlobHash;
 use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
-use tokio::process::Command;
 
 use crate::{
+    postgres,
     s3::{BUCKET, S3},
-    world::{PASSWORD, PATIENCE, World, cached, eventually, program},
+    webhooks::{Receiver, signature},
+    world::{PASSWORD, PATIENCE, Store, World, cached, eventually},
 };
 
 const BACKUP: &str = "/api/kubeedge/backup";
 const BACKUPS: &str = "/api/kubeedge/backups";
 const RESTORE: &str = "/api/kubeedge/restore";
 const PASSPHRASE: &str = "battery staple";
+/// What [`signature`] signs by.
+const WEBHOOK_SECRET: &str = "your-webhook-secret";
 
 /// An archive's manifest, and the bytes of its plain parts.
 fn opened(archive: &Path) -> (Value, BTreeMap<String, Vec<u8>>) {
@@ -69,7 +72,7 @@ impl World {
         data_dir: &str,
         more: &[&str],
     ) -> Result<String, String> {
-        let mut cli = Command::new(program("cloudcore-hub"));
+        let mut cli = self.hub_command();
         cli.arg(command).arg("--data-dir").arg(self.dir.path().join(data_dir)).args(more);
         let output = tokio::time::timeout(PATIENCE, cli.kill_on_drop(true).output());
         let output = output.await.expect("it ends in time").unwrap();
@@ -273,6 +276,7 @@ async fn an_empty_hub_takes_over_and_agents_come_without_joining_again() {
 
     // The machine is lost; another one has the archive and the passphrase.
     world.kill_hub().await;
+    world.store = Store::of_this_run();
     std::fs::rename(world.dir.path().join("hub"), world.dir.path().join("lost")).unwrap();
     let args = ["--input", output.as_str()];
     let refused = world.hub_cli("restore", "hub", &args).await.unwrap_err();
@@ -488,13 +492,20 @@ async fn an_archive_that_is_not_whole_or_not_ours_changes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_hubs_backup_wants_its_passphrase_and_not_its_keys() {
-    let other = World::start().await;
+    let other = World::start_with(&["--webhook-allow-private"]).await;
     other.announce("cam-1").await;
-    let include = json!(["devices", "certificates"]);
+    let receiver = Receiver::start().await;
+    let hook = json!({ "url": receiver.url(), "events": ["alert"], "secret": WEBHOOK_SECRET });
+    let hook = other.post("/api/kubeedge/webhooks", hook).await["webhook_id"].clone();
+    let include = json!(["devices", "webhooks", "certificates"]);
     other.post(BACKUP, json!({ "name": "own", "include": include })).await;
     let sealed = json!({ "name": "sealed", "include": include, "passphrase": PASSPHRASE });
     other.post(BACKUP, sealed).await;
-    let world = World::start().await;
+    assert!(
+        !String::from_utf8_lossy(&std::fs::read(other.archive("sealed")).unwrap())
+            .contains(WEBHOOK_SECRET)
+    );
+    let world = World::start_with(&["--webhook-allow-private"]).await;
     let (from, to) = (other.dir.path().join("hub/objects"), world.dir.path().join("hub/objects"));
     std::fs::create_dir_all(to.join("backups")).unwrap();
     for entry in std::fs::read_dir(from.join("backups")).unwrap() {
@@ -511,10 +522,15 @@ async fn another_hubs_backup_wants_its_passphrase_and_not_its_keys() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert_eq!(
         (&answer["restored"], &answer["skipped"]),
-        (&json!(["devices"]), &json!(["certificates"]))
+        (&json!(["devices", "webhooks"]), &json!(["certificates"]))
     );
     assert!(answer["message"].as_str().unwrap().contains("cloudcore-hub restore"), "{answer}");
     assert_eq!(world.devices().await, ["cam-1"]);
+    // The webhook's secret is sealed by this hub's key now, and is the same.
+    let path = format!("/api/kubeedge/webhooks/{}/test", hook.as_str().unwrap());
+    let (told, request) = tokio::join!(world.post(&path, json!({})), receiver.next());
+    assert_eq!(told["status"], "success");
+    assert_eq!(request.header("x-cloudcore-signature"), signature(&request.body));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -576,6 +592,48 @@ async fn a_hub_that_runs_is_not_restored_beside_it() {
     let same = |name: &str| std::fs::read(world.dir.path().join(name)).unwrap();
     assert_eq!(same("hub/ca.key"), same("other/ca.key"));
     world.start_hub().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hub_moves_to_postgresql_and_back() {
+    let mut world = World::start_on(Store::Sqlite, &[]).await;
+    let agent = world.agent("edge-1", &[]).await;
+    world.join_token("edge-2").await;
+    world.run("edge-1", "get_status", json!({})).await;
+    assert_eq!(agent.stop().await, Some(0));
+    let passphrase = world.file("passphrase");
+    std::fs::write(&passphrase, PASSPHRASE).unwrap();
+    assert_eq!(world.stop_hub().await, Some(0));
+
+    let mut dumps = Vec::new();
+    let stores = [Store::Sqlite, Store::Postgres(postgres::shared().database()), Store::Sqlite];
+    for (at, store) in stores.into_iter().enumerate() {
+        world.store = store;
+        let (input, output) = (world.file(&format!("{at}")), world.file(&format!("{}", at + 1)));
+        if at > 0 {
+            std::fs::remove_dir_all(world.data_dir()).unwrap();
+            let args = ["--input", &input, "--passphrase-file", &passphrase];
+            world.hub_cli("restore", "hub", &args).await.unwrap();
+        }
+        let args = ["--output", &output, "--passphrase-file", &passphrase];
+        world.hub_cli("backup", "hub", &args).await.unwrap();
+        dumps.push(opened(Path::new(&output)).1);
+        // What is sealed is there as well, and numbers go on.
+        world.start_hub().await;
+        world.log_in("admin", PASSWORD).await;
+        assert_eq!(world.get("/api/kubeedge/tokens").await["count"], 2);
+        world.announce("new").await;
+        assert_eq!(world.devices().await, ["edge-1", "new"]);
+        assert_eq!(world.stop_hub().await, Some(0));
+    }
+    assert!(!dumps[0]["commands.jsonl"].is_empty());
+    // But for what a restore sets right: nobody is linked by it.
+    for dump in &mut dumps {
+        let devices = String::from_utf8(dump["devices.jsonl"].clone()).unwrap();
+        let devices = devices.replace("\"Ready\"", "\"NotReady\"");
+        dump.insert("devices.jsonl".into(), devices.into_bytes());
+    }
+    assert!(dumps[0] == dumps[1] && dumps[1] == dumps[2]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

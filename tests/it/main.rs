@@ -27,6 +27,7 @@ mod maintenance;
 mod metrics;
 mod mqtt;
 mod objects;
+mod openapi;
 mod postgres;
 mod ranks;
 mod relay;

@@ -11,7 +11,7 @@ use std::{
 const RANKS: [(&str, &str); 2] = [
     (
         "hub",
-        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > certificates, detections > devices, webhooks > alerts, link > live > backup, blobs, cloudcore, configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic > error, config",
+        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic > error, config",
     ),
     (
         "agent",

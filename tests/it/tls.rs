@@ -98,6 +98,46 @@ async fn a_link_leads_back_the_way_the_request_came() {
     assert_eq!(agent.stop().await, Some(0));
 }
 
+/// This machine's address as others see it. Nothing is sent: connecting a UDP socket only asks the
+/// routing table.
+fn own_address() -> std::net::IpAddr {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect("192.0.2.1:9").expect("this test wants a network card beside loopback");
+    socket.local_addr().unwrap().ip()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_machines_are_sent_to_tls_where_it_is_required() {
+    let address = own_address();
+    assert!(!address.is_loopback());
+    let mut world =
+        World::start_with(&["--https", "0.0.0.0:0", "--https-name", &address.to_string()]).await;
+    world.open_to_others().await;
+    let (http, https) = (world.http().rsplit_once(':').unwrap().1.to_owned(), port(&world));
+    let plain = async |path: &str| {
+        let asked = world.client().get(format!("http://{address}:{http}{path}"));
+        let answer = asked.bearer_auth(world.token()).send().await.unwrap();
+        (answer.status(), answer.json::<serde_json::Value>().await.unwrap())
+    };
+    assert_eq!(plain("/api/health").await.0, StatusCode::OK);
+    let require = json!({ "security": { "require_tls": true } });
+    let (status, answer) = world.call(Method::PUT, "/api/kubeedge/config", Some(require)).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    for path in ["/api/health", "/api/kubeedge/devices", "/api/kubeedge/openapi.json", "/nothing"] {
+        let (status, answer) = plain(path).await;
+        assert_eq!((status, &answer["code"]), (StatusCode::FORBIDDEN, &json!("API-003")), "{path}");
+        let said = answer["message"].as_str().unwrap();
+        assert!(said.ends_with(&format!("use https://{address}:{https}")), "{said}");
+    }
+    // Over TLS, and from this machine, all is as it was, also after a restart.
+    world.kill_hub().await;
+    world.start_hub().await;
+    let client = trusting(&hub_ca(&world)).build().unwrap();
+    let url = format!("https://{address}:{}/api/health", port(&world));
+    assert_eq!(client.get(url).send().await.unwrap().status(), StatusCode::OK);
+    assert_eq!(world.get("/api/health").await["status"], "healthy");
+}
+
 /// A CA of somebody else, its certificate in PEM, and what it issues.
 struct OtherCa {
     pem: String,

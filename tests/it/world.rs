@@ -44,7 +44,7 @@ pub enum Store {
 impl Store {
     /// What `CLOUDCORE_TEST_DB` says: each story that starts a hub runs on SQLite and on
     /// PostgreSQL.
-    fn of_this_run() -> Self {
+    pub fn of_this_run() -> Self {
         match std::env::var("CLOUDCORE_TEST_DB").as_deref() {
             Err(_) | Ok("sqlite") => Self::Sqlite,
             Ok("postgres") => Self::Postgres(postgres::shared().database()),
@@ -273,6 +273,13 @@ impl World {
             self.mqtt = address.to_owned();
         }
         self.hub = Some(hub);
+    }
+
+    /// Has the hub listen on every address of this machine from now on, and not only on loopback.
+    pub async fn open_to_others(&mut self) {
+        self.kill_hub().await;
+        self.http = "0.0.0.0:0".into();
+        self.start_hub().await;
     }
 
     pub async fn kill_hub(&mut self) {

@@ -144,14 +144,23 @@ fn table_of(part: &Part) -> Result<Option<&'static Kept>> {
 }
 
 impl Checked {
-    /// Puts the rows of `include` back, and notes the staged key files, if there are any. Returns
-    /// how many rows were read.
+    /// Puts the rows of `include` back, sealed by the keys that hold afterwards, and notes the
+    /// staged key files, if there are any. Returns how many rows were read.
     ///
     /// # Errors
     /// Nothing has changed then.
-    pub async fn apply(self, db: &Db, include: &[Include], staged: Option<&str>) -> Result<u64> {
+    pub async fn apply(
+        self,
+        db: &Db,
+        include: &[Include],
+        keys: &Keys,
+        staged: Option<&str>,
+    ) -> Result<u64> {
         let mut tx = db.write().await?;
         let wanted: Vec<_> = tables(include).collect();
+        if staged.is_some() {
+            check_sealed(&mut tx, include).await?;
+        }
         let epoch: i64 =
             db::sql("SELECT coalesce(max(session_epoch), 0) FROM users").value(&mut tx).await?;
         for kept in &wanted {
@@ -169,7 +178,10 @@ impl Checked {
         // The archive is hashed once more: what was checked is what was inserted.
         reading.await.map_err(Error::internal)??;
         for kept in wanted.iter().filter(|kept| kept.secret) {
-            let all = self.secrets.rows.get(kept.name).cloned().unwrap_or_default();
+            let mut all = self.secrets.rows.get(kept.name).cloned().unwrap_or_default();
+            if let Some(sealed) = &kept.sealed {
+                all.iter_mut().try_for_each(|row| sealed.close(&keys.seal, row))?;
+            }
             rows += all.len() as u64;
             for batch in all.chunks(BATCH) {
                 self.insert(&mut tx, kept, batch.to_vec()).await?;
@@ -187,6 +199,14 @@ impl Checked {
                 .bind(epoch)
                 .run(&mut tx)
                 .await?;
+        }
+        if include.contains(&Include::Webhooks) {
+            db::sql(
+                "DELETE FROM webhook_deliveries \
+                 WHERE webhook_id NOT IN (SELECT webhook_id FROM webhooks)",
+            )
+            .run(&mut tx)
+            .await?;
         }
         if let Some(id) = staged {
             // What was answered was sealed by the keys of before.
@@ -280,6 +300,21 @@ fn read_rows(
             rows.blocking_send((kept, batch)).map_err(gone)
         },
     )?;
+    Ok(())
+}
+
+/// Whether no row that stays is sealed by the keys that are replaced.
+async fn check_sealed(tx: &mut Write, include: &[Include]) -> Result<()> {
+    for kept in TABLES.iter().filter(|k| k.sealed.is_some() && !include.contains(&k.include)) {
+        let sealed: i64 = db::joined(&["SELECT count(*) FROM ", kept.name]).value(&mut *tx).await?;
+        if sealed > 0 {
+            return Err(Error::invalid(format!(
+                "this hub has {0} that are sealed by its keys, and the archive replaces the keys \
+                 and has no {0}",
+                kept.name
+            )));
+        }
+    }
     Ok(())
 }
 

@@ -78,7 +78,10 @@ pub(super) async fn dump(
     for kept in tables(&order.include) {
         let table = Table::of(&mut snapshot, kept.name).await?;
         if kept.secret {
-            let rows = collect(&table, &mut snapshot, kept.only, &mut room).await?;
+            let mut rows = collect(&table, &mut snapshot, kept.only, &mut room).await?;
+            if let Some(sealed) = &kept.sealed {
+                rows.iter_mut().try_for_each(|row| sealed.open(&keys.seal, row))?;
+            }
             secrets.rows.insert(kept.name.to_owned(), rows);
         } else {
             let file = folder.join(format!("{}.jsonl", kept.name));

@@ -21,6 +21,7 @@ pub(super) const FORMAT: u32 = 1;
     utoipa::ToSchema,
 )]
 #[serde(rename_all = "lowercase")]
+#[schema(as = BackupInclude)]
 pub enum Include {
     /// The settings that are changed live.
     Config,
@@ -34,19 +35,25 @@ pub enum Include {
     Commands,
     /// Detections.
     Detections,
+    /// Webhooks.
+    Webhooks,
+    /// Which app is to run on which devices.
+    Apps,
     /// The hub's own CA and keys.
     Certificates,
 }
 
 impl Include {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Config,
         Self::Tokens,
         Self::Devices,
         Self::Users,
         Self::Commands,
         Self::Detections,
+        Self::Webhooks,
+        Self::Apps,
         Self::Certificates,
     ];
 
@@ -122,6 +129,7 @@ pub(super) enum SealedBy {
 
 /// What is known of a backup without opening it; stands beside it in the store.
 #[derive(Debug, Clone, Serialize, Deserialize, utoipa::ToSchema)]
+#[schema(as = Backup)]
 pub struct BackupInfo {
     /// Its id.
     #[schema(example = "backup_20240115")]

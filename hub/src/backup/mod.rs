@@ -253,7 +253,7 @@ impl Backups {
             .include
             .iter()
             .partition(|include| **include == Include::Certificates && !checked.has_keys(&own));
-        let rows = checked.apply(&self.db, &restored, None).await?;
+        let rows = checked.apply(&self.db, &restored, &self.keys, None).await?;
         let sessions_closed = (self.restored)(restored.clone()).await.map_err(|error| Error {
             cause: Some(error.into()),
             ..Error::new(
@@ -328,15 +328,18 @@ pub async fn from_file(
     };
     let checked = apply::check(db, keys, input, passphrase).await?;
     let include = checked.manifest.include.clone();
-    let staged = match checked.files.clone() {
+    let own = hubkeys::read(data_dir).ok();
+    let files = checked.files.clone();
+    let (keys, staged) = match files.filter(|_| !own.is_some_and(|own| checked.has_keys(&own))) {
         Some(files) => {
+            let keys = Keys::of(files.get(MASTER).map_or(&[][..], Vec::as_slice))?;
             let dir = data_dir.to_owned();
             let staged = tokio::task::spawn_blocking(move || hubkeys::stage(&dir, &files));
-            Some(staged.await.map_err(Error::internal)??)
+            (keys, Some(staged.await.map_err(Error::internal)??))
         }
-        None => None,
+        None => (Keys::load(data_dir)?, None),
     };
-    let rows = checked.apply(db, &include, staged.as_deref()).await;
+    let rows = checked.apply(db, &include, &keys, staged.as_deref()).await;
     // Also where nothing was restored: what was staged is removed then.
     settle(data_dir, db).await?;
     Ok((include, rows?))

@@ -47,7 +47,7 @@ struct NewBackup {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
-struct Created {
+struct CreatedBackup {
     /// Always `success`.
     #[schema(example = "success")]
     status: &'static str,
@@ -55,10 +55,13 @@ struct Created {
     backup: BackupInfo,
 }
 
+/// Characters.
+const MAX_PASSPHRASE: usize = 1024;
+
 fn check_passphrase(passphrase: Option<&SecretString>) -> Result<()> {
-    match passphrase.map(|passphrase| passphrase.expose_secret().len()) {
-        None | Some(8..=1024) => Ok(()),
-        Some(_) => Err(Error::invalid("passphrase must be 8 to 1024 bytes")),
+    match passphrase.map(|passphrase| passphrase.expose_secret().chars().count()) {
+        None | Some(8..=MAX_PASSPHRASE) => Ok(()),
+        Some(_) => Err(Error::invalid("passphrase must be 8 to 1024 characters")),
     }
 }
 
@@ -70,7 +73,7 @@ fn check_passphrase(passphrase: Option<&SecretString>) -> Result<()> {
         "name": "backup-20240115", "include": ["config", "tokens", "devices"],
         "description": "Daily backup"
     })),
-    responses((status = 200, description = "The backup", body = Created, example = json!({
+    responses((status = 200, description = "The backup", body = CreatedBackup, example = json!({
         "status": "success", "backup_id": "backup_20240115", "name": "backup-20240115",
         "description": "Daily backup", "include": ["config", "tokens", "devices"],
         "size": "45MB", "size_bytes": 45_000_000,
@@ -82,7 +85,7 @@ async fn create(
     State(backups): State<Arc<Backups>>,
     _: Admin,
     OptionalBody(body): OptionalBody<NewBackup>,
-) -> Result<Json<Created>, Refusal> {
+) -> Result<Json<CreatedBackup>, Refusal> {
     check_passphrase(body.passphrase.as_ref())?;
     if body.description.as_ref().is_some_and(|text| text.chars().count() > 500) {
         return Err(Error::invalid("description must have at most 500 characters").into());
@@ -100,7 +103,7 @@ async fn create(
         passphrase: body.passphrase,
     };
     let backup = to_the_end(async move { backups.create(order).await }).await?;
-    Ok(Json(Created { status: "success", backup }))
+    Ok(Json(CreatedBackup { status: "success", backup }))
 }
 
 #[derive(Deserialize, utoipa::IntoParams)]
@@ -137,6 +140,9 @@ async fn list(
     Query(query): Query<ListQuery>,
 ) -> Result<Json<BackupList>, Refusal> {
     let limit = Page { limit: query.limit, cursor: None }.limit()?;
+    if query.cursor.as_ref().is_some_and(|cursor| cursor.len() > 64) {
+        return Err(Error::invalid("cursor is the next_cursor of a page").into());
+    }
     let (count, backups, next_cursor) = backups.list(limit, query.cursor.as_deref()).await?;
     Ok(Json(BackupList { count, backups, next_cursor }))
 }
@@ -199,6 +205,9 @@ async fn restore(
     Body(body): Body<RestoreRequest>,
 ) -> Result<Json<RestoreAnswer>, Refusal> {
     let (backup_id, passphrase) = (body.backup_id, body.passphrase);
+    if passphrase.as_ref().is_some_and(|it| it.expose_secret().chars().count() > MAX_PASSPHRASE) {
+        return Err(Error::invalid("passphrase must have at most 1024 characters").into());
+    }
     let id = backup_id.clone();
     let restoration = to_the_end(async move { backups.restore(&id, passphrase).await }).await?;
     let message = match restoration.skipped.is_empty() {

@@ -2,9 +2,16 @@
 //!
 //! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures (they are in
 //! the object store already), alerts (the rules find them again), the audit log (it is this hub's
-//! own and only grows), and what lives for minutes.
+//! own and only grows), what webhooks are owed, and what lives for minutes.
+
+use serde_json::{Map, Value};
 
 use super::Include;
+use crate::{
+    error::{Error, Result},
+    keys::Seal,
+    webhooks,
+};
 
 /// How rows are put back.
 #[derive(Debug, Clone, Copy)]
@@ -28,17 +35,57 @@ pub(super) struct Kept {
     pub include: Include,
     /// Whether its rows stand in the sealed part.
     pub secret: bool,
+    /// The column that is sealed by the hub's key, in the clear inside the sealed part: another hub
+    /// has another key.
+    pub sealed: Option<Sealed>,
     /// Which of its rows, where not all: a condition.
     pub only: Option<&'static str>,
     pub way: Way,
 }
 
+/// A column that is sealed by the hub's key.
+#[derive(Debug)]
+pub(super) struct Sealed {
+    column: &'static str,
+    /// The column that names the row.
+    name: &'static str,
+    /// What the seal is for, by that name.
+    context: fn(&str) -> String,
+}
+
+impl Sealed {
+    /// Opens the column of a row.
+    pub fn open(&self, seal: &Seal, row: &mut Map<String, Value>) -> Result<()> {
+        let opened = seal.open(&self.context(row)?, self.text(row, self.column)?)?;
+        let opened = String::from_utf8(opened).map_err(Error::internal)?;
+        row.insert(self.column.to_owned(), opened.into());
+        Ok(())
+    }
+
+    /// Seals the column of a row.
+    pub fn close(&self, seal: &Seal, row: &mut Map<String, Value>) -> Result<()> {
+        let text = self.text(row, self.column)?.as_bytes().to_vec();
+        let sealed = seal.seal(&self.context(row)?, &text)?;
+        row.insert(self.column.to_owned(), sealed.into());
+        Ok(())
+    }
+
+    fn context(&self, row: &Map<String, Value>) -> Result<String> {
+        Ok((self.context)(self.text(row, self.name)?))
+    }
+
+    fn text<'a>(&self, row: &'a Map<String, Value>, column: &str) -> Result<&'a str> {
+        let text = row.get(column).and_then(Value::as_str);
+        text.ok_or_else(|| Error::internal(format!("a row has no {column}")))
+    }
+}
+
 const fn replaced(name: &'static str, include: Include) -> Kept {
-    Kept { name, include, secret: false, only: None, way: Way::Replace }
+    Kept { name, include, secret: false, sealed: None, only: None, way: Way::Replace }
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 12] = [
+pub(super) const TABLES: [Kept; 13] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -76,13 +123,18 @@ pub(super) const TABLES: [Kept; 12] = [
         },
         ..replaced("outboxes", Include::Devices)
     },
-    replaced("apps", Include::Devices),
-    replaced("app_devices", Include::Devices),
     Kept { secret: true, ..replaced("users", Include::Users) },
     Kept { secret: true, ..replaced("api_keys", Include::Users) },
     replaced("commands", Include::Commands),
     replaced("detections", Include::Detections),
     replaced("detection_totals", Include::Detections),
+    Kept {
+        secret: true,
+        sealed: Some(Sealed { column: "secret", name: "webhook_id", context: webhooks::context }),
+        ..replaced("webhooks", Include::Webhooks)
+    },
+    replaced("apps", Include::Apps),
+    replaced("app_devices", Include::Apps),
 ];
 
 /// The tables of these parts.
@@ -99,7 +151,7 @@ mod tests {
     use crate::db::{Db, sql};
 
     /// The head of this file says why.
-    const LEFT_OUT: [&str; 7] = [
+    const LEFT_OUT: [&str; 8] = [
         "alerts",
         "audit_log",
         "blobs",
@@ -107,6 +159,7 @@ mod tests {
         "heartbeats",
         "idempotency_keys",
         "tickets",
+        "webhook_deliveries",
     ];
     /// The restore's own.
     const OWN: [&str; 1] = ["restored_keys"];

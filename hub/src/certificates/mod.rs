@@ -31,6 +31,7 @@ const RENEWAL: Duration = Duration::from_secs(20);
 /// Whose certificate it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CertificateKind)]
 pub enum Kind {
     /// The hub's certificate authority.
     Ca,
@@ -45,6 +46,7 @@ pub enum Kind {
 /// How a certificate stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = CertificateStatus)]
 pub enum Status {
     /// It holds.
     Valid,

@@ -58,6 +58,7 @@ async fn list(
 
 /// What is to be renewed: where nothing is said, all that the hub itself shows.
 #[derive(Default, Deserialize, utoipa::ToSchema)]
+#[schema(as = RenewCertificates)]
 struct Renew {
     /// `server` (both of the hub's), `link`, `https`, or `node`.
     target: Option<TargetName>,
@@ -68,6 +69,7 @@ struct Renew {
 
 #[derive(Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = RenewTarget)]
 enum TargetName {
     Server,
     Link,
@@ -76,6 +78,7 @@ enum TargetName {
 }
 
 #[derive(Serialize, utoipa::ToSchema)]
+#[schema(as = CertificatesRenewed)]
 struct Renewed {
     /// Always `success`.
     #[schema(example = "success")]

@@ -105,6 +105,7 @@ pub(super) fn document(collected: utoipa::openapi::OpenApi) -> Value {
         "responses": { "200": { "description": "The page", "content": { "text/html": {} } } },
         "security": [{}],
     } });
+    identifiers(&mut document);
     components(&mut document);
     let mut tags = Vec::new();
     for operation in operations(&mut document) {
@@ -117,6 +118,48 @@ pub(super) fn document(collected: utoipa::openapi::OpenApi) -> Value {
     }
     document["tags"] = tags.into_iter().map(|name| json!({ "name": name })).collect();
     document
+}
+
+/// The forms of the contract's names, as `cloudcore_protocol` checks them; wherever one is a
+/// property or a parameter.
+const IDENTIFIERS: [(&str, &str, u32); 3] = [
+    ("node_name", r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$", 100),
+    ("device_id", "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", 100),
+    ("command_id", "^cmd_[0-7][0-9A-HJKMNP-TV-Z]{25}$", 30),
+];
+
+fn identifiers(value: &mut Value) {
+    match value {
+        Value::Array(values) => values.iter_mut().for_each(identifiers),
+        Value::Object(object) => {
+            for (name, pattern, most) in IDENTIFIERS {
+                let is_parameter = object.get("name").is_some_and(|given| given == name)
+                    && object.contains_key("in");
+                if is_parameter && let Some(schema) = object.get_mut("schema") {
+                    limit(schema, pattern, most);
+                }
+                if let Some(schema) = object.get_mut("properties").and_then(|all| all.get_mut(name))
+                {
+                    limit(schema, pattern, most);
+                }
+            }
+            object.values_mut().for_each(identifiers);
+        }
+        _ => {}
+    }
+}
+
+fn limit(schema: &mut Value, pattern: &str, most: u32) {
+    let is_text = match &schema["type"] {
+        Value::String(kind) => kind == "string",
+        Value::Array(kinds) => kinds.iter().any(|kind| kind == "string"),
+        _ => false,
+    };
+    if is_text && let Some(schema) = schema.as_object_mut() {
+        schema.insert("pattern".into(), pattern.into());
+        schema.insert("minLength".into(), 1.into());
+        schema.insert("maxLength".into(), most.into());
+    }
 }
 
 fn operations(document: &mut Value) -> impl Iterator<Item = &mut Value> {

@@ -61,7 +61,7 @@ const CLOSE: Duration = Duration::from_secs(2);
     get,
     path = "/ws",
     tag = "Real-time Monitoring",
-    security((), ("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
+    security(("bearer" = ["viewer"]), ("api_key" = ["viewer"]), ("ticket" = [])),
     responses((status = 101, description = "The connection is a WebSocket from here on."))
 )]
 pub(super) async fn connect(

@@ -82,7 +82,7 @@ const RETRY: Duration = Duration::from_secs(3);
     get,
     path = "/api/kubeedge/monitor/stream",
     tag = "Real-time Monitoring",
-    security((), ("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
+    security(("bearer" = ["viewer"]), ("api_key" = ["viewer"]), ("ticket" = [])),
     params(Asked, ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that was read.")),
     responses((
         status = 200,

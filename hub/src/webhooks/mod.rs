@@ -149,6 +149,8 @@ impl Webhooks {
 }
 
 /// What a secret is sealed for.
-fn context(webhook_id: &str) -> String {
+/// What the secret of a webhook is sealed for.
+#[must_use]
+pub fn context(webhook_id: &str) -> String {
     format!("webhook {webhook_id}")
 }

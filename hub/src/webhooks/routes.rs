@@ -83,7 +83,7 @@ impl From<Webhook> for Info {
 
 /// A webhook that was made.
 #[derive(Serialize, ToSchema)]
-struct Created {
+struct CreatedWebhook {
     /// `success`.
     #[schema(example = "success")]
     status: &'static str,
@@ -103,12 +103,12 @@ struct Created {
 /// (as is `X-CloudCore-Delivery`): refuse what you have had, and what is more than two days old.
 #[utoipa::path(post, path = "/api/kubeedge/webhooks", tag = "Webhooks",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])), request_body = Create,
-    responses((status = 200, description = "The webhook", body = Created)))]
+    responses((status = 200, description = "The webhook", body = CreatedWebhook)))]
 async fn create(
     State(webhooks): State<Arc<Webhooks>>,
     _: Admin,
     Body(body): Body<Create>,
-) -> Result<Json<Created>, Refusal> {
+) -> Result<Json<CreatedWebhook>, Refusal> {
     let url: Url = (body.url.len() <= 2000)
         .then(|| body.url.parse().ok())
         .flatten()
@@ -123,7 +123,7 @@ async fn create(
     }
     let new = NewWebhook { url, events, secret: body.secret };
     let (webhook, made) = to_the_end(async move { webhooks.create(new).await }).await?;
-    Ok(Json(Created {
+    Ok(Json(CreatedWebhook {
         status: "success",
         webhook: webhook.into(),
         secret: made.map(|secret| secret.expose_secret().to_owned()),
