@@ -324,7 +324,9 @@ async fn settle_devices(tx: &mut Write) -> Result<()> {
     db::sql(
         "UPDATE devices SET joined_at = NULL WHERE joined_at IS NOT NULL AND NOT EXISTS \
          (SELECT 1 FROM certificates c WHERE c.device_id = devices.device_id \
-         AND c.node_name = devices.node_name AND c.revoked_at IS NULL)",
+         AND c.node_name = devices.node_name AND c.revoked_at IS NULL) AND NOT EXISTS \
+         (SELECT 1 FROM mqtt_devices m WHERE m.device_id = devices.device_id \
+         AND m.ended_at IS NULL)",
     )
     .run(tx)
     .await?;

@@ -85,7 +85,7 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 13] = [
+pub(super) const TABLES: [Kept; 14] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -112,6 +112,15 @@ pub(super) const TABLES: [Kept; 13] = [
                        revoked_at = coalesce(certificates.revoked_at, excluded.revoked_at)",
         },
         ..replaced("certificates", Include::Devices)
+    },
+    Kept {
+        // A password that was changed or withdrawn since stays so.
+        way: Way::Merge {
+            only: None,
+            conflict: "ON CONFLICT (device_id) DO UPDATE SET \
+                       ended_at = coalesce(mqtt_devices.ended_at, excluded.ended_at)",
+        },
+        ..replaced("mqtt_devices", Include::Devices)
     },
     Kept {
         // An agent has deleted what was acknowledged: to ask for it again would be in vain.

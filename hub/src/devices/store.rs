@@ -136,7 +136,6 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
 
 pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     for sql in [
-        "DELETE FROM mqtt_devices WHERE device_id = $1",
         "DELETE FROM devices WHERE device_id = $1",
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
@@ -200,9 +199,29 @@ pub async fn set_member(tx: &mut Write, id: &DeviceId, member: bool) -> Result<(
 }
 
 /// Ends what lets a device in over MQTT; whether there was something.
-pub(super) async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
-    let ended = db::sql("DELETE FROM mqtt_devices WHERE device_id = $1").bind(id.as_str());
-    Ok(ended.run(&mut *tx).await? > 0)
+///
+/// # Errors
+/// The database's.
+pub async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
+    let ended = db::sql(
+        "UPDATE mqtt_devices SET ended_at = $2, secret_hash = NULL \
+         WHERE device_id = $1 AND ended_at IS NULL",
+    )
+    .bind(id.as_str())
+    .bind(Timestamp::now().micros())
+    .run(&mut *tx)
+    .await?;
+    Ok(ended > 0)
+}
+
+/// Whether a device lives on MQTT alone.
+pub(super) async fn is_on_mqtt(db: &Db, id: &DeviceId) -> Result<bool> {
+    let there: i64 =
+        db::sql("SELECT count(*) FROM mqtt_devices WHERE device_id = $1 AND ended_at IS NULL")
+            .bind(id.as_str())
+            .value(db)
+            .await?;
+    Ok(there > 0)
 }
 
 pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {
