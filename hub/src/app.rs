@@ -176,6 +176,7 @@ impl Hub {
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
+            config.public_url.as_ref(),
         ));
         let apps = Arc::new(Apps::new(
             db.clone(),
@@ -192,7 +193,8 @@ impl Hub {
         let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
 
         let shutdown = CancellationToken::new();
-        let watching = Arc::new(Watching::new(Arc::clone(&bus), shutdown.clone()));
+        let watching =
+            Arc::new(Watching::new(Arc::clone(&bus), Arc::clone(&auth), shutdown.clone()));
         let webhooks = Arc::new(
             Webhooks::open(
                 db.clone(),

@@ -1,6 +1,10 @@
 //! Webhooks: signed, at least once, and never where they should not go.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use reqwest::{Method, StatusCode};
 use ring::hmac;
@@ -12,7 +16,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::world::{PATIENCE, World, eventually};
+use crate::{
+    world::{PATIENCE, World, eventually},
+    ws::{detection, put},
+};
 
 const HOOKS: &str = "/api/kubeedge/webhooks";
 const SECRET: &str = "your-webhook-secret";
@@ -122,6 +129,7 @@ async fn a_webhook_hears_what_it_asked_for_signed() {
     let data = text.find("\"data\":").unwrap() + 7..text.rfind(",\"signature\":").unwrap();
     assert_eq!(body["signature"], signature(text[data].as_bytes()));
     let data = &body["data"];
+    assert_eq!(data["delivery_id"], joined.header("x-cloudcore-delivery"));
     assert_eq!((&data["node_name"], &data["device_id"]), (&json!("edge-1"), &json!("edge-1")));
     assert!(data["timestamp"].as_str().unwrap().ends_with('Z'));
 
@@ -142,8 +150,29 @@ async fn a_webhook_hears_what_it_asked_for_signed() {
     let listed = world.get(HOOKS).await;
     assert_eq!(listed["webhooks"][0]["events"], json!(["device_joined", "command_result"]));
     assert!(!listed.to_string().contains(SECRET), "{listed}");
-    let log = world.get(&format!("{HOOKS}/{id}/deliveries")).await;
-    assert_eq!((&log["count"], &log["deliveries"][0]["status"]), (&json!(2), &json!("delivered")));
+    // The log has all four, the tests too.
+    let log = async |query: &str| world.get(&format!("{HOOKS}/{id}/deliveries{query}")).await;
+    let all = eventually("the end of all", async || {
+        let all = log("").await;
+        (!all.to_string().contains("pending")).then_some(all)
+    })
+    .await;
+    let (newest, before) = (&all["deliveries"][0], &all["deliveries"][1]);
+    assert_eq!((&all["count"], &newest["delivery_id"]), (&json!(4), &told["delivery_id"]));
+    assert_eq!((&newest["event"], &newest["status"]), (&json!("test"), &json!("failed")));
+    assert_eq!((&newest["attempts"], &newest["response_code"]), (&json!(1), &json!(410)));
+    assert_eq!((&before["event"], &before["status"]), (&json!("test"), &json!("delivered")));
+    assert_eq!(log("?status=delivered").await["count"], 3);
+    let page = log("?limit=1&status=failed").await;
+    assert_eq!((&page["count"], &page["deliveries"][0]), (&json!(1), newest));
+    let path = format!("{HOOKS}/{id}/deliveries?status=lost");
+    assert_eq!(world.call(Method::GET, &path, None).await.0, StatusCode::BAD_REQUEST);
+
+    // The secret is not to be read in the data directory.
+    for file in ["hub.db", "hub.db-wal"] {
+        let bytes = std::fs::read(world.data_dir().join(file)).unwrap_or_default();
+        assert!(!bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes()), "{file}");
+    }
     drop(agent);
 }
 
@@ -245,4 +274,122 @@ async fn there_are_a_hundred_webhooks_at_most() {
     }
     world.become_user("oscar", "operator").await;
     assert_eq!(world.call(Method::GET, HOOKS, None).await.0, StatusCode::FORBIDDEN);
+}
+
+async fn known_device(world: &World) {
+    world.post("/api/kubeedge/device/join", json!({ "node_name": "n", "device_id": "d" })).await;
+}
+
+async fn command(world: &World) -> String {
+    world.send("d", json!({ "command": "get_status", "timeout": 600 })).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_accepted_is_told_though_the_hub_dies_at_once() {
+    let mut world = World::start_with(&["--webhook-allow-private"]).await;
+    known_device(&world).await;
+    // Nobody listens there for now.
+    let receiver = Receiver::start().await;
+    let (url, address) = (receiver.url(), receiver.listener.local_addr().unwrap());
+    drop(receiver);
+    hook(&world, &url, json!(["command_sent"])).await;
+    let mut owed = HashSet::new();
+    for _ in 0..3 {
+        for _ in 0..5 {
+            owed.insert(command(&world).await);
+        }
+        world.kill_hub().await;
+        world.start_hub().await;
+    }
+    let listener = TcpListener::bind(address).await.expect("the port is still free");
+    let receiver = Receiver { listener, statuses: Arc::default() };
+    while !owed.is_empty() {
+        let told = receiver.next().await.json();
+        owed.remove(told["data"]["command_id"].as_str().unwrap());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_left_while_the_hub_was_down_is_told_of_and_nobody_else() {
+    let mut world = World::start_with(&["--webhook-allow-private"]).await;
+    let receiver = Receiver::start().await;
+    let id = hook(&world, &receiver.url(), json!(["device_joined", "device_left"])).await;
+    let stays = world.agent("edge-1", &[]).await;
+    receiver.next().await;
+    let leaves = world.agent("edge-2", &[]).await;
+    receiver.next().await;
+    // What is not noted as delivered would come again.
+    eventually("both to be noted", async || {
+        let log = world.get(&format!("{HOOKS}/{id}/deliveries?status=delivered")).await;
+        (log["count"] == 2).then_some(())
+    })
+    .await;
+    world.kill_hub().await;
+    leaves.kill().await;
+    world.start_hub().await;
+    world.online("edge-1").await;
+    let left = receiver.next().await.json();
+    assert_eq!(
+        (&left["event"], &left["data"]["node_name"]),
+        (&json!("device_left"), &json!("edge-2"))
+    );
+    assert_eq!(world.get(&format!("{HOOKS}/{id}/deliveries")).await["count"], 3);
+    drop(stays);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_answer_holds_up_no_other() {
+    let world = World::start_with(&["--webhook-allow-private"]).await;
+    known_device(&world).await;
+    // The system takes connections for it, and that is all.
+    let (deaf, receiver) = (Receiver::start().await, Receiver::start().await);
+    let stuck = hook(&world, &deaf.url(), json!(["command_sent"])).await;
+    hook(&world, &receiver.url(), json!(["command_sent"])).await;
+    receiver.answer_with("500 Internal Server Error").await;
+    let begun = Instant::now();
+    let mut owed = HashSet::new();
+    for _ in 0..6 {
+        owed.insert(command(&world).await);
+    }
+    // The seventh is the one that was refused, which comes again though the other's places are
+    // all taken.
+    let mut told = Vec::new();
+    for _ in 0..7 {
+        told.push(receiver.next().await.json()["data"]["command_id"].clone());
+    }
+    let waited = begun.elapsed();
+    assert!(waited < Duration::from_secs(9), "{waited:?}: as long as the other took");
+    assert_eq!(told[0], told[6]);
+    assert_eq!(owed, told.iter().map(|id| id.as_str().unwrap().to_owned()).collect());
+    let log = world.get(&format!("{HOOKS}/{stuck}/deliveries?status=pending")).await;
+    assert_eq!(log["count"], 6);
+    let under_way = log["deliveries"].as_array().unwrap().iter().filter(|d| d["attempts"] == 1);
+    assert_eq!(under_way.count(), 4, "{log}");
+    let told = eventually("the timeout to be noted", async || {
+        let log = world.get(&format!("{HOOKS}/{stuck}/deliveries?status=pending")).await;
+        log["deliveries"].as_array()?.iter().find_map(|d| d["error"].as_str().map(str::to_owned))
+    })
+    .await;
+    assert!(told.contains("10 s"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_deliveries_wait_and_no_more() {
+    const BEYOND: u64 = 25;
+    let world = World::start_with(&["--webhook-allow-private"]).await;
+    let deaf = Receiver::start().await;
+    hook(&world, &deaf.url(), json!(["detection"])).await;
+    let token = world.join_token("edge-1").await;
+    world.join("edge-1", &token, &[]).await.unwrap();
+    put(&world, "edge-1", (1..=10_000 + BEYOND).map(|id| detection(id, 9))).await;
+    let agent = world.run_agent("edge-1").await;
+    let path = "/api/kubeedge/device/edge-1";
+    eventually("all to arrive", async || {
+        let shown = world.get(path).await;
+        (shown["metrics"]["total_detections"] == 10_000 + BEYOND).then_some(())
+    })
+    .await;
+    let listed = world.get(HOOKS).await["webhooks"][0].clone();
+    assert_eq!((&listed["waiting"], &listed["dropped"]), (&json!(10_000), &json!(BEYOND)));
+    drop(agent);
 }

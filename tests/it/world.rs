@@ -527,6 +527,11 @@ impl Watch {
         }
     }
 
+    /// Reads until the hub ends the stream.
+    pub async fn end(mut self) {
+        while timeout(PATIENCE, self.stream.next()).await.expect("an end in time").is_some() {}
+    }
+
     /// The next event with this name.
     pub async fn next(&mut self, event: &str) -> Value {
         loop {

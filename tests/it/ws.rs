@@ -105,7 +105,7 @@ impl Socket {
 }
 
 /// A detection whose event has about `size` bytes.
-fn detection(track_id: u64, size: usize) -> EventBody {
+pub fn detection(track_id: u64, size: usize) -> EventBody {
     EventBody::Detection(Detection {
         track_id,
         phase: DetectionPhase::Started,
@@ -121,7 +121,7 @@ fn detection(track_id: u64, size: usize) -> EventBody {
 }
 
 /// Puts events into the outbox of a node whose agent does not run.
-async fn put(world: &World, node: &str, events: impl IntoIterator<Item = EventBody>) {
+pub async fn put(world: &World, node: &str, events: impl IntoIterator<Item = EventBody>) {
     let outbox = Outbox::open(&world.node_dir(node)).unwrap();
     for event in events {
         outbox.append(event).await.unwrap();
@@ -315,6 +315,43 @@ async fn a_stranger_is_not_let_in() {
     let mut socket = try_connect(&public, None).await.expect("anybody may watch");
     let answer = socket.act(json!({ "action": "subscribe", "topics": TOPICS })).await;
     assert_eq!(answer["type"], "subscribed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_watch_any_more_is_told_to_leave() {
+    let mut world = World::start().await;
+    let admin = world.token().to_owned();
+    world.become_user("eve", "viewer").await;
+    let by_session = Socket::watch(&world, &["alerts"]).await;
+    let ticket = world.post("/api/auth/ticket", json!({})).await;
+    let mut request = handshake(&world, None);
+    let uri = format!("{}?ticket={}", request.uri(), ticket["ticket"].as_str().unwrap());
+    *request.uri_mut() = uri.parse().unwrap();
+    let stream = TcpStream::connect(address(&world)).await.unwrap();
+    let by_ticket = Socket(client_async(request, stream).await.unwrap().0);
+    world.use_token(&admin);
+    let mut stays = Socket::watch(&world, &["commands"]).await;
+    let key = json!({ "name": "wall", "role": "viewer" });
+    let key = world.post("/api/kubeedge/apikeys", key).await;
+    world.use_token(key["api_key"].as_str().unwrap());
+    let by_key = Socket::watch(&world, &["alerts"]).await;
+    let stream = world.watch("").await;
+
+    world.use_token(&admin);
+    let disabled = Some(json!({ "disabled": true }));
+    let (status, _) = world.call(Method::PUT, "/api/kubeedge/users/eve", disabled).await;
+    assert_eq!(status, StatusCode::OK);
+    let path = format!("/api/kubeedge/apikeys/{}", key["key_id"].as_str().unwrap());
+    assert_eq!(world.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    for mut socket in [by_session, by_ticket, by_key] {
+        assert_eq!(socket.next().await, Err(4401));
+    }
+    stream.end().await;
+
+    // Others are not concerned.
+    world.post("/api/kubeedge/device/join", json!({ "node_name": "n", "device_id": "d" })).await;
+    let id = world.send("d", json!({ "command": "get_status", "timeout": 600 })).await;
+    assert_eq!(stays.next().await.unwrap()["command_id"], id);
 }
 
 #[tokio::test(flavor = "multi_thread")]

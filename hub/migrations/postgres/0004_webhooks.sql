@@ -5,6 +5,8 @@ CREATE TABLE webhooks (
     events     TEXT NOT NULL,
     -- Sealed: it signs what is sent.
     secret     TEXT NOT NULL,
+    -- Events that found its outbox full.
+    dropped    BIGINT NOT NULL DEFAULT 0,
     created_at BIGINT NOT NULL
 );
 
@@ -25,4 +27,5 @@ CREATE TABLE webhook_deliveries (
 );
 CREATE INDEX webhook_deliveries_due ON webhook_deliveries (webhook_id, next_attempt_at)
     WHERE status = 'pending';
+CREATE INDEX webhook_deliveries_log ON webhook_deliveries (webhook_id, id);
 CREATE INDEX webhook_deliveries_completed ON webhook_deliveries (completed_at);

@@ -10,7 +10,7 @@ use serde::Serialize;
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
-use super::{Auth, Caller, Role};
+use super::{Auth, Caller, Grant, Role};
 use crate::{
     api::Page,
     db,
@@ -154,7 +154,7 @@ impl Auth {
     }
 
     /// Whose API key this is.
-    pub(super) async fn key(&self, key: &str) -> Result<Caller> {
+    pub(super) async fn key(&self, key: &str) -> Result<Grant> {
         // The hash of 256 random bits: looking it up by an index tells nothing of the key.
         let row: Option<Row> = db::sql("SELECT * FROM api_keys WHERE key_hash = $1")
             .bind(keys::sha256_hex(key.as_bytes()))
@@ -166,7 +166,17 @@ impl Auth {
             return Err(Error::new(Code::Unauthenticated, "the API key is not valid here"));
         };
         self.note_use(&row.key_id, now).await;
-        Ok(Caller::Key { role: row.role.parse()?, key_id: row.key_id })
+        let until = row.expires_at;
+        let caller = Caller::Key { role: row.role.parse()?, key_id: row.key_id };
+        Ok(Grant { caller, epoch: None, until })
+    }
+
+    pub(super) async fn has_key(&self, key_id: &str) -> Result<bool> {
+        let found: i64 = db::sql("SELECT count(*) FROM api_keys WHERE key_id = $1")
+            .bind(key_id)
+            .value(&self.db)
+            .await?;
+        Ok(found > 0)
     }
 
     /// Notes that a key was used; a use that can't be noted is no reason to refuse it.

@@ -2,7 +2,7 @@
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-use super::{Caller, Role};
+use super::{Caller, Grant, Role};
 use crate::error::{Code, Error, Result};
 
 /// What a request proved about its sender; put into every request by `http`.
@@ -71,9 +71,10 @@ role!(
     Admin
 );
 
-/// Somebody who may read, or anybody where monitoring is public.
+/// Somebody who may read, or anybody where monitoring is public; with what ends that, where
+/// something does.
 #[derive(Debug)]
-pub struct Watcher;
+pub struct Watcher(pub Option<Grant>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Watcher {
     type Rejection = Error;
@@ -83,8 +84,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Watcher {
         // A token that is not valid is refused even so: its owner thinks that it is.
         let anonymous = matches!(parts.extensions.get(), Some(Identity::Anonymous));
         if public && anonymous {
-            return Ok(Self);
+            return Ok(Self(None));
         }
-        at_least(parts, Role::Viewer).map(|_| Self)
+        at_least(parts, Role::Viewer)?;
+        Ok(Self(parts.extensions.get().cloned()))
     }
 }

@@ -134,6 +134,17 @@ impl Caller {
     }
 }
 
+/// A caller, and what ends that: what a stream is opened by may be over while it runs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Grant {
+    /// Who it is.
+    pub caller: Caller,
+    /// The user's session epoch when it was given.
+    epoch: Option<i64>,
+    /// When it ends by itself, microseconds.
+    until: Option<i64>,
+}
+
 #[derive(Serialize, Deserialize)]
 struct Claims {
     iss: String,
@@ -235,15 +246,40 @@ impl Auth {
     /// # Errors
     /// API-002.
     pub async fn identify(&self, token: &str) -> Result<Caller> {
+        Ok(self.grant(token).await?.caller)
+    }
+
+    /// The same, with what ends it.
+    ///
+    /// # Errors
+    /// API-002.
+    pub async fn grant(&self, token: &str) -> Result<Grant> {
         if token.starts_with(apikeys::PREFIX) {
             self.key(token).await
         } else {
-            self.session(token).await.map(Caller::User)
+            self.session(token).await
+        }
+    }
+
+    /// Whether a grant still holds.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn holds(&self, grant: &Grant) -> Result<bool> {
+        if grant.until.is_some_and(|until| until <= Timestamp::now().micros()) {
+            return Ok(false);
+        }
+        match &grant.caller {
+            Caller::User(user) => {
+                let row = users::by_id(&self.db, user.id).await?;
+                Ok(row.is_some_and(|row| !row.disabled && grant.epoch == Some(row.session_epoch)))
+            }
+            Caller::Key { key_id, .. } => self.has_key(key_id).await,
         }
     }
 
     /// Whose session this JWT is.
-    async fn session(&self, token: &str) -> Result<User> {
+    async fn session(&self, token: &str) -> Result<Grant> {
         let refused = |why| Err(Error::new(Code::Unauthenticated, why));
         let claims = match self.keys.sessions.verify::<Claims>(token) {
             Ok(claims) if claims.iss == ISSUER => claims,
@@ -252,7 +288,11 @@ impl Auth {
         };
         // The role of now, not that of the login.
         match users::by_id(&self.db, claims.uid).await? {
-            Some(row) if !row.disabled && row.session_epoch == claims.epoch => row.user(),
+            Some(row) if !row.disabled && row.session_epoch == claims.epoch => Ok(Grant {
+                caller: Caller::User(row.user()?),
+                epoch: Some(claims.epoch),
+                until: Some(claims.exp.saturating_mul(1_000_000)),
+            }),
             _ => refused("the session has ended: log in again"),
         }
     }

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Admin, Audit, Auth, Caller, Role, User, Viewer,
+    Admin, Audit, Auth, Caller, Grant, Role, User, Viewer,
     apikeys::ApiKeyInfo,
     audit::{ChainState, EntryFilter, EntryInfo},
     users::{UserChange, UserInfo},
@@ -104,9 +104,10 @@ struct Ticket {
     responses((status = 200, description = "The ticket", body = Ticket)))]
 async fn ticket(
     State(auth): State<Arc<Auth>>,
-    Viewer(caller): Viewer,
+    _: Viewer,
+    Extension(grant): Extension<Grant>,
 ) -> Result<Json<Ticket>, Refusal> {
-    let (ticket, expires_at) = auth.issue_ticket(&caller).await?;
+    let (ticket, expires_at) = auth.issue_ticket(&grant).await?;
     Ok(Json(Ticket { ticket, expires_at }))
 }
 

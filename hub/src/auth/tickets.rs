@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloudcore_protocol::Timestamp;
 
-use super::{Auth, Caller, users};
+use super::{Auth, Grant};
 use crate::{
     db,
     error::{Code, Error, Result},
@@ -16,11 +16,11 @@ use crate::{
 const LIFE: Duration = Duration::from_secs(60);
 
 impl Auth {
-    /// A ticket for `caller`, and when it ends.
+    /// A ticket that stands for `grant`, and when it ends.
     ///
     /// # Errors
     /// The database's.
-    pub async fn issue_ticket(&self, caller: &Caller) -> Result<(String, Timestamp)> {
+    pub async fn issue_ticket(&self, grant: &Grant) -> Result<(String, Timestamp)> {
         let ticket = keys::hex(&keys::random::<24>()?);
         let now = Timestamp::now();
         let expires_at = now.plus(LIFE);
@@ -31,7 +31,7 @@ impl Auth {
             .await?;
         db::sql("INSERT INTO tickets (ticket_hash, identity, expires_at) VALUES ($1, $2, $3)")
             .bind(keys::sha256_hex(ticket.as_bytes()))
-            .bind(serde_json::to_string(caller).map_err(Error::internal)?)
+            .bind(serde_json::to_string(grant).map_err(Error::internal)?)
             .bind(expires_at.micros())
             .run(&mut tx)
             .await?;
@@ -39,11 +39,11 @@ impl Auth {
         Ok((ticket, expires_at))
     }
 
-    /// Uses a ticket up: whose it was.
+    /// Uses a ticket up: what it stood for.
     ///
     /// # Errors
     /// API-002 for one that is used, over or none.
-    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Caller> {
+    pub async fn redeem_ticket(&self, ticket: &str) -> Result<Grant> {
         let refused = || Error::new(Code::Unauthenticated, "the ticket is not valid, or was used");
         let mut tx = self.db.write().await?;
         let identity: Option<String> = db::sql(
@@ -55,12 +55,7 @@ impl Auth {
         .await?;
         tx.commit().await?;
         let identity = identity.ok_or_else(refused)?;
-        match serde_json::from_str(&identity).map_err(Error::internal)? {
-            Caller::User(user) => match users::by_id(&self.db, user.id).await? {
-                Some(row) if !row.disabled => Ok(Caller::User(row.user()?)),
-                _ => Err(refused()),
-            },
-            key @ Caller::Key { .. } => Ok(key),
-        }
+        let grant: Grant = serde_json::from_str(&identity).map_err(Error::internal)?;
+        if self.holds(&grant).await? { Ok(grant) } else { Err(refused()) }
     }
 }

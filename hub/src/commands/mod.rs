@@ -20,6 +20,7 @@ use cloudcore_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 pub use life::{Event, State};
 pub use progress::{Change, Ending, apply, ending};
@@ -56,6 +57,8 @@ pub struct Commands {
     blobs: Arc<Blobs>,
     bus: Arc<Bus>,
     settings: Arc<Settings>,
+    /// Base of the links that watchers are told; they asked for nothing that could say it.
+    base: String,
     /// A command with a deadline was accepted.
     accepted: Notify,
     /// Wakes when commands have ended.
@@ -111,7 +114,9 @@ impl Commands {
         blobs: Arc<Blobs>,
         bus: Arc<Bus>,
         settings: Arc<Settings>,
+        public_url: Option<&Url>,
     ) -> Self {
+        let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
         Self {
             db,
             devices,
@@ -119,6 +124,7 @@ impl Commands {
             blobs,
             bus,
             settings,
+            base,
             accepted: Notify::new(),
             ended: watch::Sender::new(()),
         }
@@ -353,7 +359,7 @@ impl Commands {
         let ends = changes.iter().filter(|change| change.state.is_final());
         ends.map(|change| {
             let mut result = change.result.clone().unwrap_or_default();
-            self.add_link(&change.device_id, &mut result, "");
+            self.add_link(&change.device_id, &mut result, &self.base);
             live::Event {
                 device_id: Some(&change.device_id),
                 node_name: change.node_name.as_deref(),

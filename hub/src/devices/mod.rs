@@ -27,7 +27,7 @@ pub use store::{Device, Filter, HeartbeatRow, end_mqtt, has_agent, record_heartb
 
 use crate::{
     alerts,
-    db::{self, Db, Write},
+    db::{Db, Write},
     error::{Error, Result},
     link::Registry,
     live::{Bus, Event, News, What},
@@ -38,6 +38,9 @@ use crate::{
 
 /// How long a device whose session was lost is still `Ready`.
 pub const GRACE: Duration = Duration::from_secs(15);
+/// The same when the hub has started: an agent needs 15 s to see that a hub died, and then pauses
+/// between its tries.
+const RETURN: Duration = Duration::from_secs(30);
 
 /// Renewals that a waiter may be behind.
 const RENEWALS: usize = 64;
@@ -64,6 +67,8 @@ struct Presence {
     node_name: NodeName,
     /// When its session was lost; `None` while it lives.
     lost: Option<Instant>,
+    /// Whether it is stored, and told, that it joined.
+    told: bool,
 }
 
 /// A certificate that is a member's.
@@ -97,16 +102,18 @@ impl Devices {
         self.presence.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Takes back what the last run of the hub knew: nobody is linked yet, and what was revoked
-    /// stays so.
+    /// Takes back what the last run of the hub knew: what was revoked stays so, and who was `Ready`
+    /// has [`RETURN`] to come back, so that it is told of those that do not, and only of those.
     ///
     /// # Errors
     /// The database's.
     pub async fn load(&self) -> Result<()> {
         self.pki.revoke(store::revoked_certificates(&self.db).await?);
-        let mut tx = self.db.write().await?;
-        db::sql("UPDATE devices SET status = 'NotReady'").run(&mut tx).await?;
-        tx.commit().await
+        let lost = Some(Instant::now() + RETURN.saturating_sub(GRACE));
+        for Member { device_id, node_name } in store::ready(&self.db).await? {
+            self.presence().insert(device_id, Presence { node_name, lost, told: true });
+        }
+        Ok(())
     }
 
     /// Whose certificate this is.
@@ -146,9 +153,14 @@ impl Devices {
         about: &Value,
     ) -> Result<()> {
         // Present first, then stored: see `leave`.
-        let arrived = Presence { node_name: node.clone(), lost: None };
-        let known = self.presence().insert(device.clone(), arrived);
-        let joined = known.is_none().then(|| news(device, node, What::Joined));
+        let known = {
+            let mut presence = self.presence();
+            let told = presence.get(device).is_some_and(|presence| presence.told);
+            let arrived = Presence { node_name: node.clone(), lost: None, told };
+            presence.insert(device.clone(), arrived);
+            told
+        };
+        let joined = (!known).then(|| news(device, node, What::Joined));
         let mut tx = self.db.write().await?;
         store::greet(&mut tx, device, agent_version, about).await?;
         let back = offline("The device is connected again", false);
@@ -158,6 +170,9 @@ impl Devices {
         let told: Vec<News> = joined.into_iter().chain(back).collect();
         self.bus.keep(&mut tx, &told).await?;
         tx.commit().await?;
+        if let Some(presence) = self.presence().get_mut(device) {
+            presence.told = true;
+        }
         told.into_iter().for_each(|news| self.bus.publish(news));
         Ok(())
     }
@@ -203,7 +218,7 @@ impl Devices {
     /// Ends the readiness of devices whose session has been lost for [`GRACE`], until `shutdown`.
     pub async fn watch_presence(&self, shutdown: CancellationToken) {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
-        let mut missed = Some(Instant::now() + GRACE);
+        let mut missed = Some(Instant::now() + RETURN);
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => return,
@@ -237,6 +252,9 @@ impl Devices {
                     Ok(false) => continue,
                     Err(error) => {
                         tracing::error!(%device, ?error, "the device's status can't be stored");
+                        // The next look tries again, unless it has come back.
+                        self.presence().entry(device).or_insert(presence);
+                        continue;
                     }
                 }
                 told.into_iter().for_each(|news| self.bus.publish(news));

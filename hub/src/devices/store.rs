@@ -289,13 +289,19 @@ pub(super) async fn member(db: impl Into<On<'_>>, fingerprint: &str) -> Result<O
     .bind(fingerprint)
     .optional(db)
     .await?;
-    row.map(|(device, node)| {
-        Ok(Member {
-            device_id: device.try_into().map_err(Error::internal)?,
-            node_name: node.try_into().map_err(Error::internal)?,
-        })
-    })
-    .transpose()
+    row.map(|(device, node)| parsed(device, node)).transpose()
+}
+
+/// The devices that are `Ready`.
+pub(super) async fn ready(db: &Db) -> Result<Vec<Member>> {
+    let rows: Vec<(String, String)> =
+        db::sql("SELECT device_id, node_name FROM devices WHERE status = 'Ready'").all(db).await?;
+    rows.into_iter().map(|(device, node)| parsed(device, node)).collect()
+}
+
+fn parsed(device: String, node: String) -> Result<Member> {
+    let (device_id, node_name) = named(device, node)?;
+    Ok(Member { device_id, node_name })
 }
 
 pub(super) async fn greet(

@@ -31,7 +31,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub use self::serve::Server;
 use crate::{
     api::{BaseUrl, Refusal, Transport},
-    auth::{Acted, Audit, Auth, Entry, Identity, Outcome, PublicMonitoring},
+    auth::{Acted, Audit, Auth, Entry, Grant, Identity, Outcome, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
     settings::Settings,
@@ -137,14 +137,17 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::from([0, 0, 0, 0]), |ConnectInfo(from)| from.ip());
     let identified = identify(&front.auth, request.headers(), request.uri()).await;
-    let (identity, unknown) = match identified {
-        Ok(identity) => (identity, None),
-        Err(error) => (Identity::Anonymous, Some(error)),
+    let (identity, grant, unknown) = match identified {
+        Ok((identity, grant)) => (identity, grant, None),
+        Err(error) => (Identity::Anonymous, None, Some(error)),
     };
     let standing = front.rates.take(&identity, from, front.settings.live().rate_limit);
     let base = base_url(front.public_url.as_ref(), &request);
     let extensions = request.extensions_mut();
     extensions.insert(identity.clone());
+    if let Some(grant) = grant {
+        extensions.insert(grant);
+    }
     extensions.insert(BaseUrl(base.into()));
     if front.public_monitoring {
         extensions.insert(PublicMonitoring);
@@ -255,16 +258,21 @@ impl About {
 /// The streams that take a ticket in their URL.
 const STREAMS: [&str; 2] = ["/api/kubeedge/monitor/stream", "/ws"];
 
-/// What a request proves about its sender.
+/// What a request proves about its sender, and what ends that.
 ///
 /// # Errors
 /// When the database can't say.
-async fn identify(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Identity> {
+async fn identify(
+    auth: &Auth,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> Result<(Identity, Option<Grant>)> {
+    let invalid = |why: String| Ok((Identity::Invalid(why), None));
     let ticket = uri.query().filter(|_| STREAMS.contains(&uri.path()));
     let ticket = ticket.and_then(|query| {
         url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "ticket")
     });
-    let caller = if let Some(value) = headers.get(header::AUTHORIZATION) {
+    let grant = if let Some(value) = headers.get(header::AUTHORIZATION) {
         // The scheme's case does not matter (RFC 9110, 11.1).
         let token = value
             .to_str()
@@ -272,21 +280,19 @@ async fn identify(auth: &Auth, headers: &HeaderMap, uri: &Uri) -> Result<Identit
             .and_then(|value| value.split_once(' '))
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
         let Some((_, token)) = token else {
-            return Ok(Identity::Invalid("Authorization must be Bearer <token>".into()));
+            return invalid("Authorization must be Bearer <token>".into());
         };
-        auth.identify(token.trim()).await
+        auth.grant(token.trim()).await
     } else if let Some(key) = headers.get("x-api-key") {
-        auth.identify(key.to_str().unwrap_or_default()).await
+        auth.grant(key.to_str().unwrap_or_default()).await
     } else if let Some((_, ticket)) = ticket {
         auth.redeem_ticket(&ticket).await
     } else {
-        return Ok(Identity::Anonymous);
+        return Ok((Identity::Anonymous, None));
     };
-    match caller {
-        Ok(caller) => Ok(Identity::Caller(caller)),
-        Err(error) if error.code == Code::Unauthenticated => {
-            Ok(Identity::Invalid(error.message.into_owned()))
-        }
+    match grant {
+        Ok(grant) => Ok((Identity::Caller(grant.caller.clone()), Some(grant))),
+        Err(error) if error.code == Code::Unauthenticated => invalid(error.message.into_owned()),
         Err(error) => Err(error),
     }
 }

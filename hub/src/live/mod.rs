@@ -21,7 +21,7 @@ use tokio::sync::broadcast;
 use crate::{db::Write, error::Result};
 
 pub use event::{Event, Kind, News, Topic, What};
-pub use outbox::{Outbox, Subscriber};
+pub use outbox::{Outbox, Subscriber, delivery_id};
 pub use routes::{Watching, routes};
 
 /// News with a number.
@@ -93,10 +93,8 @@ impl Bus {
         if !self.outbox.is_wanted() {
             return Ok(());
         }
-        for news in news {
-            self.outbox.keep(tx, news).await?;
-        }
-        Ok(())
+        let news: Vec<_> = news.into_iter().collect();
+        self.outbox.keep(tx, &news).await
     }
 
     /// Tells everybody.

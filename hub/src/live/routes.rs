@@ -1,22 +1,29 @@
 //! The two ways to watch, and how many may.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{Bus, socket, stream};
-use crate::error::{Code, Error, Result};
+use crate::{
+    auth::{Auth, Grant},
+    error::{Code, Error, Result},
+};
 
 /// WebSockets at once: the contract's "50 concurrent connections".
 const MAX_SOCKETS: usize = 50;
 /// Event streams at once.
 const MAX_STREAMS: usize = 200;
 
+/// How often it is looked whether a watcher may still watch.
+const RECHECK: Duration = Duration::from_secs(10);
+
 /// Those who watch.
 pub struct Watching {
     pub(super) bus: Arc<Bus>,
+    auth: Arc<Auth>,
     pub(super) shutdown: CancellationToken,
     pub(super) open: TaskTracker,
     sockets: Arc<Semaphore>,
@@ -26,9 +33,10 @@ pub struct Watching {
 impl Watching {
     /// Of this bus, until `shutdown`.
     #[must_use]
-    pub fn new(bus: Arc<Bus>, shutdown: CancellationToken) -> Self {
+    pub fn new(bus: Arc<Bus>, auth: Arc<Auth>, shutdown: CancellationToken) -> Self {
         Self {
             bus,
+            auth,
             shutdown,
             open: TaskTracker::new(),
             sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
@@ -50,6 +58,19 @@ impl Watching {
             i64::try_from(max.saturating_sub(places.available_permits())).unwrap_or(i64::MAX)
         };
         (taken(MAX_STREAMS, &self.streams), taken(MAX_SOCKETS, &self.sockets))
+    }
+
+    /// Returns when a watcher may not watch any more: when what let it in is over or withdrawn.
+    pub(super) async fn dismissed(&self, grant: Option<Grant>) {
+        let Some(grant) = grant else { return std::future::pending().await };
+        loop {
+            tokio::time::sleep(RECHECK).await;
+            match self.auth.holds(&grant).await {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(error) => tracing::warn!(?error, "a watcher can't be looked up now"),
+            }
+        }
     }
 
     pub(super) fn socket_place(&self) -> Result<OwnedSemaphorePermit> {

@@ -30,7 +30,7 @@ use tokio_tungstenite::tungstenite;
 use super::{Bus, LiveEvent, News, Topic, Watching};
 use crate::{
     api::Refusal,
-    auth::Watcher,
+    auth::{Grant, Watcher},
     error::{Error, Result},
 };
 
@@ -41,6 +41,8 @@ const MAX_MESSAGE: usize = 16 * 1024;
 const PING: Duration = Duration::from_secs(25);
 /// How long a client may leave a message unread before it is cut off.
 const WRITE: Duration = Duration::from_secs(30);
+/// The close code for a client that may not watch any more: of the private ones, HTTP's 401.
+const DISMISSED: u16 = 4401;
 /// How long a goodbye may take.
 const CLOSE: Duration = Duration::from_secs(2);
 
@@ -53,7 +55,8 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// `{"type": "error", "code": "API-001", "message": …}`. A client that reads too slowly loses
 /// events and is told by `{"type": "lagged", "missed": …}`, which counts the events of all
 /// topics. The hub pings every 25 seconds. Close codes: 1001 when the hub stops, 1008 when pings
-/// stay unanswered, 1009 for a message of more than 16 KiB.
+/// stay unanswered, 1009 for a message of more than 16 KiB, 4401 when the user's session or the
+/// API key has ended.
 #[utoipa::path(
     get,
     path = "/ws",
@@ -63,7 +66,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 )]
 pub(super) async fn connect(
     State(watching): State<Arc<Watching>>,
-    _: Watcher,
+    Watcher(grant): Watcher,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Refusal> {
     let upgrade = upgrade.map_err(|rejection| {
@@ -79,7 +82,7 @@ pub(super) async fn connect(
         .max_write_buffer_size(256 * 1024)
         .on_upgrade(async move |socket| {
             let _here = (place, token);
-            Session::new(&watching).run(socket, &watching).await;
+            Session::new(&watching).run(socket, &watching, grant).await;
         }))
 }
 
@@ -140,11 +143,14 @@ impl<'a> Session<'a> {
         Self { bus: &watching.bus, topics: BTreeMap::new(), events: None, alive: true }
     }
 
-    async fn run(mut self, mut socket: WebSocket, watching: &Watching) {
+    async fn run(mut self, mut socket: WebSocket, watching: &Watching, grant: Option<Grant>) {
         let end = tokio::select! {
             end = self.serve(&mut socket) => end,
             () = watching.shutdown.cancelled() => {
                 End::Goodbye(last_word(close_code::AWAY, "the hub stops"))
+            }
+            () = watching.dismissed(grant) => {
+                End::Goodbye(last_word(DISMISSED, "the session has ended: log in again"))
             }
         };
         let (frame, readable) = match end {

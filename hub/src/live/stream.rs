@@ -86,7 +86,7 @@ const RETRY: Duration = Duration::from_secs(3);
     params(Asked, ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that was read.")),
     responses((
         status = 200,
-        description = "The stream, which ends only when the client or the hub goes.",
+        description = "The stream; it ends when the client or the hub goes, or the session or API key ends.",
         content_type = "text/event-stream",
         body = String,
         example = "data: {\"timestamp\": \"2024-01-15T10:30:00Z\", \"event\": \"node_joined\", \"node_name\": \"edge-node-001\", \"status\": \"Ready\"}\n\n"
@@ -94,7 +94,7 @@ const RETRY: Duration = Duration::from_secs(3);
 )]
 pub(super) async fn watch(
     State(watching): State<Arc<Watching>>,
-    _: Watcher,
+    Watcher(grant): Watcher,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
@@ -109,7 +109,12 @@ pub(super) async fn watch(
         .chain(stream::iter(missed))
         .chain(live)
         .map(Ok::<_, Infallible>)
-        .take_until(watching.shutdown.clone().cancelled_owned());
+        .take_until(async move {
+            tokio::select! {
+                () = watching.shutdown.cancelled() => {}
+                () = watching.dismissed(grant) => {}
+            }
+        });
     // A first comment opens the stream at once for clients and proxies that wait for a byte.
     let open = stream::iter([Ok(Event::default().comment("open").retry(RETRY))]);
     let sse = Sse::new(open.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));

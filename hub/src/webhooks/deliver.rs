@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cloudcore_protocol::Timestamp;
 use ring::hmac;
-use tokio::task::JoinSet;
+use tokio::{
+    task::JoinSet,
+    time::{interval, sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -13,13 +16,16 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    keys,
+    keys, live,
 };
 
 /// Requests to one server at once: a slow one holds up only itself.
 const PER_WEBHOOK: usize = 4;
-/// How long an attempt may take: one that is not settled by then was its hub's last.
-const LEASE: Duration = Duration::from_secs(15);
+/// How long an attempt may take, with the waits for the database around it: one that is not
+/// settled by then was its hub's last.
+const LEASE: Duration = Duration::from_secs(25);
+/// How long requests that are under way may still run when the hub stops.
+const DRAIN: Duration = Duration::from_secs(3);
 /// Pauses before the second attempt and those after it; a day in all.
 const PAUSES: [Duration; 9] = [
     Duration::from_secs(1),
@@ -34,6 +40,8 @@ const PAUSES: [Duration; 9] = [
 ];
 /// Longest sleep: a clock that jumps must not make it last.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How often the webhooks are read again: another hub of the same database may have made some.
+const RELOAD: Duration = Duration::from_secs(10);
 
 /// What a server is sent.
 struct Payload {
@@ -53,10 +61,11 @@ fn payload(secret: &[u8], event: &str, data: &str) -> Payload {
 }
 
 impl Webhooks {
-    /// Delivers what is owed, until `shutdown`; what is on its way then ends by itself.
+    /// Delivers what is owed, until `shutdown`. What is cut off then is sent again by the next run.
     pub async fn run(self: Arc<Self>, shutdown: CancellationToken) {
         let mut tasks: JoinSet<String> = JoinSet::new();
         let mut under_way: HashMap<String, usize> = HashMap::new();
+        let mut reload = interval(RELOAD);
         loop {
             let wait = match self.start(&mut tasks, &mut under_way).await {
                 Ok(wait) => wait,
@@ -68,64 +77,69 @@ impl Webhooks {
             tokio::select! {
                 () = shutdown.cancelled() => break,
                 () = self.bus.outbox().woken() => {}
-                () = tokio::time::sleep(wait) => {}
+                () = sleep(wait) => {}
                 Some(done) = tasks.join_next() => ended(done, &mut under_way),
+                _ = reload.tick() => if let Err(error) = self.reload().await {
+                    tracing::error!(?error, "the webhooks can't be read");
+                }
             }
         }
-        while tasks.join_next().await.is_some() {}
+        let drained = timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
+        if drained.await.is_err() {
+            tasks.shutdown().await;
+        }
     }
 
-    /// Starts what is due and says when to look again.
+    /// Starts what is due and says when to look again. Each webhook has its own few places, so that
+    /// a server that is slow holds up no other.
     async fn start(
         self: &Arc<Self>,
         tasks: &mut JoinSet<String>,
         under_way: &mut HashMap<String, usize>,
     ) -> Result<Duration> {
-        let mut full = false;
-        for id in store::due(&self.db).await? {
-            let room = PER_WEBHOOK - under_way.get(&id).copied().unwrap_or(0);
-            if room == 0 {
-                full = true;
-                continue;
+        loop {
+            let now = Timestamp::now();
+            let (mut next, mut due) = (None, Vec::new());
+            for (id, at) in store::next_due(&self.db).await? {
+                let Some(at) = at.map(Timestamp::from_micros) else { continue };
+                let room = PER_WEBHOOK.saturating_sub(under_way.get(&id).copied().unwrap_or(0));
+                if at > now {
+                    next = next.min(Some(at)).or(Some(at));
+                } else if room > 0 {
+                    due.push((id, room));
+                }
             }
-            let lease = i64::try_from(LEASE.as_micros()).unwrap_or(i64::MAX);
+            if due.is_empty() {
+                let wait = next.map_or(LONGEST, |next| next.since(now));
+                return Ok(wait.clamp(Duration::from_millis(50), LONGEST));
+            }
             let mut tx = self.db.write().await?;
-            let due = store::claim(&mut tx, &id, room, lease).await?;
+            let mut claimed = Vec::new();
+            for (id, room) in due {
+                claimed.extend(store::claim(&mut tx, &id, room, LEASE).await?);
+            }
             tx.commit().await?;
-            full |= due.len() == room;
-            for delivery in due {
-                *under_way.entry(id.clone()).or_default() += 1;
-                let (webhooks, id) = (Arc::clone(self), id.clone());
+            for delivery in claimed {
+                *under_way.entry(delivery.webhook_id.clone()).or_default() += 1;
+                let webhooks = Arc::clone(self);
                 tasks.spawn(async move {
                     webhooks.attempt(&delivery).await;
-                    id
+                    delivery.webhook_id
                 });
             }
         }
-        if full {
-            // The end of one of them is what makes room.
-            return Ok(LONGEST);
-        }
-        let now = Timestamp::now();
-        let next = store::next_due(&self.db).await?.map(Timestamp::from_micros);
-        let wait = next.map_or(LONGEST, |next| next.since(now));
-        Ok(wait.clamp(Duration::from_millis(50), LONGEST))
     }
 
     async fn attempt(&self, delivery: &Delivery) {
         let answer = self.post(&delivery.webhook_id, delivery).await;
-        let delivered = matches!(answer, Ok(200..=299));
-        let pause = usize::try_from(delivery.attempts - 1).ok().and_then(|n| PAUSES.get(n));
-        let next = pause
-            .filter(|_| !delivered)
-            .map(|pause| Timestamp::now().plus(jittered(*pause)).micros());
-        if !delivered {
+        let next = next_attempt(delivery.attempts, &answer);
+        if !matches!(answer, Ok(200..=299)) {
             tracing::info!(webhook_id = %delivery.webhook_id, delivery_id = %delivery.delivery_id,
                 attempts = delivery.attempts, ?answer, "a webhook was not delivered");
         }
         let settled = async {
             let mut tx = self.db.write().await?;
-            store::settle(&mut tx, delivery, &answer, next).await?;
+            store::settle(&mut tx, delivery, &answer, next.map(Timestamp::micros)).await?;
             tx.commit().await
         };
         if let Err(error) = settled.await {
@@ -162,19 +176,24 @@ impl Webhooks {
         sent.map(|answer| answer.status().as_u16()).map_err(|error| reason(&error))
     }
 
-    /// Posts a `test` event now: the status, or in words why there is none.
+    /// Posts a `test` event now, once, and notes it in the log: its id, and the status or in words
+    /// why there is none.
     ///
     /// # Errors
     /// API-004.
-    pub async fn test(&self, id: &str) -> Result<Result<u16, String>> {
+    pub async fn test(&self, id: &str) -> Result<(String, Result<u16, String>)> {
         if store::target(&self.db, id).await?.is_none() {
             return Err(Error::not_found("webhook", id));
         }
-        let now = Timestamp::now();
-        let data = serde_json::json!({ "message": "a test of this webhook", "timestamp": now });
+        let (now, delivery_id) = (Timestamp::now(), live::delivery_id()?);
+        let data = serde_json::json!({
+            "message": "a test of this webhook",
+            "timestamp": now,
+            "delivery_id": delivery_id,
+        });
         let delivery = Delivery {
             id: 0,
-            delivery_id: format!("whd_{}", keys::hex(&keys::random::<12>()?)),
+            delivery_id,
             webhook_id: id.to_owned(),
             event: TEST.to_owned(),
             data: data.to_string(),
@@ -186,7 +205,11 @@ impl Webhooks {
             created_at: Some(now.micros()),
             completed_at: None,
         };
-        Ok(self.post(id, &delivery).await)
+        let answer = self.post(id, &delivery).await;
+        let mut tx = self.db.write().await?;
+        store::note(&mut tx, &delivery, &answer).await?;
+        tx.commit().await?;
+        Ok((delivery.delivery_id, answer))
     }
 }
 
@@ -206,6 +229,16 @@ fn ended(done: Result<String, tokio::task::JoinError>, under_way: &mut HashMap<S
             tracing::error!(?error, "a delivery panicked");
         }
     }
+}
+
+/// When to try again after so many attempts; `None` after the last, or when the server says that it
+/// wants no more (410 Gone).
+fn next_attempt(attempts: i64, answer: &Result<u16, String>) -> Option<Timestamp> {
+    if matches!(answer, Ok(200..=299 | 410)) {
+        return None;
+    }
+    let pause = PAUSES.get(usize::try_from(attempts).ok()?.checked_sub(1)?)?;
+    Some(Timestamp::now().plus(jittered(*pause)))
 }
 
 /// The innermost cause, which says most.

@@ -8,6 +8,8 @@ mod address;
 mod deliver;
 mod routes;
 mod store;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
@@ -21,12 +23,14 @@ use crate::{
     db::Db,
     error::{Code, Error, Result},
     keys::{self, Keys},
-    live::{Bus, Kind, Subscriber},
+    live::{Bus, Kind},
 };
 use address::Resolver;
 
 /// Most webhooks.
 const MAX_WEBHOOKS: i64 = 100;
+/// Completed deliveries that a webhook's log keeps.
+const MAX_LOG: i64 = 10_000;
 /// Longest request, all told.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -74,11 +78,7 @@ impl Webhooks {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<()> {
-        let all = store::all(&self.db).await?;
-        let subscribers = all
-            .into_iter()
-            .map(|webhook| Subscriber { webhook_id: webhook.webhook_id, events: webhook.events });
-        self.bus.outbox().set_subscribers(subscribers.collect());
+        self.bus.outbox().set_subscribers(store::subscribers(&self.db).await?);
         Ok(())
     }
 
@@ -100,6 +100,8 @@ impl Webhooks {
             webhook_id: format!("wh_{}", keys::hex(&keys::random::<8>()?)),
             url: new.url.to_string(),
             events: new.events,
+            waiting: 0,
+            dropped: 0,
             created_at: Timestamp::now(),
         };
         let sealed = self.keys.seal.seal(&context(&webhook.webhook_id), secret.as_bytes())?;
@@ -129,14 +131,20 @@ impl Webhooks {
         self.reload().await
     }
 
-    /// Forgets deliveries that were completed before `before`.
+    /// Forgets deliveries that were completed before `before`, and the oldest where there are many.
     ///
     /// # Errors
     /// The database's.
     pub async fn forget(&self, before: Timestamp) -> Result<()> {
         let mut tx = self.db.write().await?;
         store::forget(&mut tx, before).await?;
-        tx.commit().await
+        tx.commit().await?;
+        for webhook in store::subscribers(&self.db).await? {
+            let mut tx = self.db.write().await?;
+            store::trim(&mut tx, &webhook.webhook_id, MAX_LOG).await?;
+            tx.commit().await?;
+        }
+        Ok(())
     }
 }
 

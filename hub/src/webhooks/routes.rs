@@ -57,6 +57,10 @@ struct Info {
     url: String,
     /// What of.
     events: Vec<Kind>,
+    /// How many deliveries wait for it, 10000 at most.
+    waiting: i64,
+    /// How many events were left out because so many waited.
+    dropped: i64,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
@@ -70,6 +74,8 @@ impl From<Webhook> for Info {
             webhook_id: webhook.webhook_id,
             url: webhook.url,
             events,
+            waiting: webhook.waiting,
+            dropped: webhook.dropped,
             created_at: webhook.created_at,
         }
     }
@@ -89,10 +95,12 @@ struct CreatedWebhook {
 
 /// Make a webhook
 ///
-/// Each event is posted as `{"event", "data", "signature"}`, at least once, with growing pauses
-/// for a day. `X-CloudCore-Signature` is `sha256=` and the HMAC-SHA-256 of the exact body under
-/// the secret, in hex: check that one. The body's `signature` is the same over the bytes of `data`.
-/// `X-CloudCore-Delivery` is the same in all attempts.
+/// Each event is posted as `{"event", "data", "signature"}`, at least once: until the server says
+/// 2xx, with growing pauses, ten times within a day at most, or until it says 410. Redirects are
+/// not followed. `X-CloudCore-Signature` is `sha256=` and the HMAC-SHA-256 of the exact body under
+/// the secret, in hex: check that one. The body's `signature` is the same over the bytes of `data`
+/// alone. The data has the event's `timestamp` and a `delivery_id` that is the same in all attempts
+/// (as is `X-CloudCore-Delivery`): refuse what you have had, and what is more than two days old.
 #[utoipa::path(post, path = "/api/kubeedge/webhooks", tag = "Webhooks",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])), request_body = Create,
     responses((status = 200, description = "The webhook", body = CreatedWebhook)))]
@@ -163,6 +171,9 @@ struct Tested {
     /// `success` when the server said 2xx, else `failed`.
     #[schema(example = "success")]
     status: &'static str,
+    /// What the log has it under.
+    #[schema(example = "whd_0123456789abcdef01234567")]
+    delivery_id: String,
     /// What the server answered.
     response_code: Option<u16>,
     /// Why it did not.
@@ -181,13 +192,13 @@ async fn test(
     _: Admin,
     Path(id): Path<String>,
 ) -> Result<Json<Tested>, Refusal> {
-    let answer = webhooks.test(&id).await?;
+    let (delivery_id, answer) = webhooks.test(&id).await?;
     let status = if matches!(answer, Ok(200..=299)) { "success" } else { "failed" };
     let (response_code, error) = match answer {
         Ok(code) => (Some(code), None),
         Err(why) => (None, Some(why)),
     };
-    Ok(Json(Tested { status, response_code, error }))
+    Ok(Json(Tested { status, delivery_id, response_code, error }))
 }
 
 /// Which part of the log.
@@ -199,12 +210,15 @@ struct LogQuery {
     limit: Option<u32>,
     /// `next_cursor` of the page before.
     cursor: Option<i64>,
+    /// Only those that are `pending`, `delivered` or `failed`.
+    #[param(example = "failed")]
+    status: Option<String>,
 }
 
 /// Deliveries.
 #[derive(Serialize, ToSchema)]
 struct Log {
-    /// How many there are.
+    /// How many match.
     count: i64,
     /// This page of them, newest first.
     deliveries: Vec<Delivery>,
@@ -227,7 +241,12 @@ async fn deliveries(
     if store::target(&webhooks.db, &id).await?.is_none() {
         return Err(Error::not_found("webhook", id).into());
     }
+    let status = query.status.as_deref();
+    if status.is_some_and(|status| !matches!(status, "pending" | "delivered" | "failed")) {
+        return Err(Error::invalid("status must be pending, delivered or failed").into());
+    }
     let page = Page { limit: query.limit, cursor: query.cursor };
-    let (count, deliveries, next_cursor) = store::deliveries(&webhooks.db, &id, page).await?;
+    let (count, deliveries, next_cursor) =
+        store::deliveries(&webhooks.db, &id, status, page).await?;
     Ok(Json(Log { count, deliveries, next_cursor }))
 }

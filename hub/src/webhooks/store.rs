@@ -1,6 +1,6 @@
 //! The webhooks' tables.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use cloudcore_protocol::Timestamp;
 use serde::Serialize;
@@ -11,7 +11,7 @@ use crate::{
     api::Page,
     db::{self, Db, Write},
     error::{Error, Result},
-    live::Kind,
+    live::{Kind, Subscriber},
 };
 
 /// A webhook, without its secret.
@@ -23,6 +23,10 @@ pub struct Webhook {
     pub url: String,
     /// What of.
     pub events: HashSet<Kind>,
+    /// How many deliveries wait for it.
+    pub waiting: i64,
+    /// How many events found no room among them.
+    pub dropped: i64,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -32,6 +36,8 @@ struct Row {
     webhook_id: String,
     url: String,
     events: String,
+    waiting: i64,
+    dropped: i64,
     created_at: i64,
 }
 
@@ -40,15 +46,35 @@ impl Row {
         Ok(Webhook {
             webhook_id: self.webhook_id,
             url: self.url,
-            events: serde_json::from_str(&self.events).map_err(Error::internal)?,
+            events: events(&self.events)?,
+            waiting: self.waiting,
+            dropped: self.dropped,
             created_at: Timestamp::from_micros(self.created_at),
         })
     }
 }
 
+fn events(json: &str) -> Result<HashSet<Kind>> {
+    serde_json::from_str(json).map_err(Error::internal)
+}
+
 pub(super) async fn all(db: &Db) -> Result<Vec<Webhook>> {
-    let rows: Vec<Row> = db::sql("SELECT * FROM webhooks ORDER BY id").all(db).await?;
+    let rows: Vec<Row> = db::sql(
+        "SELECT w.*, (SELECT count(*) FROM webhook_deliveries d \
+         WHERE d.webhook_id = w.webhook_id AND d.status = 'pending') AS waiting \
+         FROM webhooks w ORDER BY w.id",
+    )
+    .all(db)
+    .await?;
     rows.into_iter().map(Row::webhook).collect()
+}
+
+pub(super) async fn subscribers(db: &Db) -> Result<Vec<Subscriber>> {
+    let rows: Vec<(String, String)> =
+        db::sql("SELECT webhook_id, events FROM webhooks ORDER BY id").all(db).await?;
+    rows.into_iter()
+        .map(|(webhook_id, json)| Ok(Subscriber { webhook_id, events: events(&json)? }))
+        .collect()
 }
 
 pub(super) async fn count(tx: &mut Write) -> Result<i64> {
@@ -126,21 +152,28 @@ fn time<S: serde::Serializer>(micros: &Option<i64>, serializer: S) -> Result<S::
     micros.map(Timestamp::from_micros).serialize(serializer)
 }
 
+/// One page of a webhook's log, newest first; how many match; the next page's cursor.
 pub(super) async fn deliveries(
     db: &Db,
     id: &str,
+    status: Option<&str>,
     page: Page,
 ) -> Result<(i64, Vec<Delivery>, Option<i64>)> {
     let limit = page.limit()?;
-    let count = db::sql("SELECT count(*) FROM webhook_deliveries WHERE webhook_id = $1")
-        .bind(id)
-        .value(db)
-        .await?;
-    let rows: Vec<Delivery> = db::sql(
-        "SELECT * FROM webhook_deliveries WHERE webhook_id = $1 AND id < $2 \
-         ORDER BY id DESC LIMIT $3",
+    let count = db::sql(
+        "SELECT count(*) FROM webhook_deliveries \
+         WHERE webhook_id = $1 AND ($2 IS NULL OR status = $2)",
     )
     .bind(id)
+    .bind(status)
+    .value(db)
+    .await?;
+    let rows: Vec<Delivery> = db::sql(
+        "SELECT * FROM webhook_deliveries WHERE webhook_id = $1 \
+         AND ($2 IS NULL OR status = $2) AND id < $3 ORDER BY id DESC LIMIT $4",
+    )
+    .bind(id)
+    .bind(status)
     .bind(page.cursor.unwrap_or(i64::MAX))
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))
     .all(db)
@@ -149,80 +182,118 @@ pub(super) async fn deliveries(
     Ok((count, rows, next))
 }
 
-/// The webhooks that something is due for.
-pub(super) async fn due(db: &Db) -> Result<Vec<String>> {
+/// Every webhook, and when the first of its deliveries is due.
+pub(super) async fn next_due(db: &Db) -> Result<Vec<(String, Option<i64>)>> {
     Ok(db::sql(
-        "SELECT DISTINCT webhook_id FROM webhook_deliveries \
-         WHERE status = 'pending' AND next_attempt_at <= $1",
+        "SELECT w.webhook_id, (SELECT min(d.next_attempt_at) FROM webhook_deliveries d \
+         WHERE d.webhook_id = w.webhook_id AND d.status = 'pending') \
+         FROM webhooks w ORDER BY w.id",
     )
-    .bind(Timestamp::now().micros())
-    .values(db)
+    .all(db)
     .await?)
 }
 
-/// Takes up to `most` due deliveries of a webhook, each for `lease` microseconds: who takes one and
-/// dies has delayed it, not lost it.
+/// Takes up to `most` due deliveries of a webhook, each for `lease`: who takes one and dies has
+/// delayed it, not lost it.
 pub(super) async fn claim(
     tx: &mut Write,
     id: &str,
     most: usize,
-    lease: i64,
+    lease: Duration,
 ) -> Result<Vec<Delivery>> {
-    let now = Timestamp::now().micros();
+    let now = Timestamp::now();
     Ok(db::sql(
         "UPDATE webhook_deliveries SET attempts = attempts + 1, next_attempt_at = $3 \
          WHERE id IN (SELECT id FROM webhook_deliveries WHERE webhook_id = $1 \
-         AND status = 'pending' AND next_attempt_at <= $2 ORDER BY id LIMIT $4) RETURNING *",
+         AND status = 'pending' AND next_attempt_at <= $2 \
+         ORDER BY next_attempt_at, id LIMIT $4) RETURNING *",
     )
     .bind(id)
-    .bind(now)
-    .bind(now.saturating_add(lease))
+    .bind(now.micros())
+    .bind(now.plus(lease).micros())
     .bind(i64::try_from(most).unwrap_or(i64::MAX))
     .all(tx)
     .await?)
 }
 
-/// When something is due next.
-pub(super) async fn next_due(db: &Db) -> Result<Option<i64>> {
-    Ok(db::sql("SELECT min(next_attempt_at) FROM webhook_deliveries WHERE status = 'pending'")
-        .value(db)
-        .await?)
-}
-
-/// How an attempt ended: `next` is when to try again, `None` for never.
+/// How an attempt ended: `next` is when to try again, `None` for never. One that took longer than
+/// its lease may find that another has ended it.
 pub(super) async fn settle(
     tx: &mut Write,
     delivery: &Delivery,
     answer: &Result<u16, String>,
     next: Option<i64>,
 ) -> Result<()> {
-    let delivered = matches!(answer, Ok(200..=299));
-    let status = match (delivered, next) {
-        (true, _) => "delivered",
-        (false, Some(_)) => "pending",
-        (false, None) => "failed",
-    };
-    let code = answer.as_ref().ok().map(|code| i64::from(*code));
-    let now = Timestamp::now().micros();
+    let (status, next) = verdict(answer, next);
     db::sql(
         "UPDATE webhook_deliveries SET status = $2, response_code = $3, error = $4, \
-         next_attempt_at = $5, completed_at = $6 WHERE id = $1",
+         next_attempt_at = $5, completed_at = $6 WHERE id = $1 AND status = 'pending'",
     )
     .bind(delivery.id)
     .bind(status)
-    .bind(code)
+    .bind(answer.as_ref().ok().map(|code| i64::from(*code)))
     .bind(answer.as_ref().err())
-    .bind(next.filter(|_| !delivered))
-    .bind((status != "pending").then_some(now))
+    .bind(next)
+    .bind(next.is_none().then(|| Timestamp::now().micros()))
     .run(tx)
     .await?;
     Ok(())
 }
 
+fn verdict(answer: &Result<u16, String>, next: Option<i64>) -> (&'static str, Option<i64>) {
+    match (answer, next) {
+        (Ok(200..=299), _) => ("delivered", None),
+        (_, Some(next)) => ("pending", Some(next)),
+        (_, None) => ("failed", None),
+    }
+}
+
+/// Notes a delivery that was tried once and has ended.
+pub(super) async fn note(
+    tx: &mut Write,
+    delivery: &Delivery,
+    answer: &Result<u16, String>,
+) -> Result<()> {
+    db::sql(
+        "INSERT INTO webhook_deliveries (delivery_id, webhook_id, event, data, status, attempts, \
+         response_code, error, created_at, completed_at) \
+         SELECT $2, w.webhook_id, $3, $4, $5, 1, $6, $7, $8, $9 \
+         FROM webhooks w WHERE w.webhook_id = $1",
+    )
+    .bind(&delivery.webhook_id)
+    .bind(&delivery.delivery_id)
+    .bind(&delivery.event)
+    .bind(&delivery.data)
+    .bind(verdict(answer, None).0)
+    .bind(answer.as_ref().ok().map(|code| i64::from(*code)))
+    .bind(answer.as_ref().err())
+    .bind(delivery.created_at)
+    .bind(Timestamp::now().micros())
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+/// Removes what was completed before `before`.
 pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
     db::sql("DELETE FROM webhook_deliveries WHERE completed_at < $1")
         .bind(before.micros())
         .run(tx)
         .await?;
+    Ok(())
+}
+
+/// Removes of a webhook's completed deliveries all but the `newest`.
+pub(super) async fn trim(tx: &mut Write, id: &str, newest: i64) -> Result<()> {
+    db::sql(
+        "DELETE FROM webhook_deliveries \
+         WHERE webhook_id = $1 AND completed_at IS NOT NULL AND id <= \
+         (SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND completed_at IS NOT NULL \
+          ORDER BY id DESC LIMIT 1 OFFSET $2)",
+    )
+    .bind(id)
+    .bind(newest)
+    .run(tx)
+    .await?;
     Ok(())
 }
