@@ -3,6 +3,9 @@
 //! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures (they are in
 //! the object store already), alerts (the rules find them again), the audit log (it is this hub's
 //! own and only grows), what webhooks are owed, and what lives for minutes.
+//!
+//! What was withdrawn by removing its row, an API key or a device's access over MQTT, leaves no
+//! trace and comes back with an older backup.
 
 use serde_json::{Map, Value};
 
@@ -85,7 +88,7 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 13] = [
+pub(super) const TABLES: [Kept; 14] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -123,6 +126,7 @@ pub(super) const TABLES: [Kept; 13] = [
         },
         ..replaced("outboxes", Include::Devices)
     },
+    Kept { secret: true, ..replaced("mqtt_devices", Include::Devices) },
     Kept { secret: true, ..replaced("users", Include::Users) },
     Kept { secret: true, ..replaced("api_keys", Include::Users) },
     replaced("commands", Include::Commands),

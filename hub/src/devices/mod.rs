@@ -385,10 +385,7 @@ impl Devices {
         self.pki.revoke(store::revoked_certificates(&self.db).await?);
         let mut cut = 0;
         for session in self.registry.all() {
-            let is_member = self.member(&session.fingerprint).await?.is_some_and(|member| {
-                member.device_id == session.device_id && member.node_name == session.node_name
-            });
-            if is_member {
+            if store::is_member(&self.db, &session).await? {
                 let mut tx = self.db.write().await?;
                 store::set_ready(&mut tx, &session.device_id).await?;
                 tx.commit().await?;

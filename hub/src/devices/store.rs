@@ -12,6 +12,7 @@ use crate::{
     api::Page,
     db::{self, Db, On, Write},
     error::{Error, Result},
+    link::Session,
     pki::{Fingerprint, NodeCertificate},
 };
 
@@ -197,6 +198,23 @@ pub async fn set_member(tx: &mut Write, id: &DeviceId, member: bool) -> Result<(
     .run(&mut *tx)
     .await?;
     Ok(())
+}
+
+/// Whether a session that lives may go on: its device is still its node's, and what it came with
+/// still holds. A device that lives on MQTT alone comes without a certificate.
+pub(super) async fn is_member(db: &Db, session: &Session) -> Result<bool> {
+    let members: i64 = db::sql(
+        "SELECT count(*) FROM devices d WHERE d.device_id = $1 AND d.node_name = $2 AND ( \
+         EXISTS (SELECT 1 FROM certificates c WHERE c.fingerprint = $3 \
+                 AND c.device_id = d.device_id AND c.revoked_at IS NULL) \
+         OR ($3 = '' AND EXISTS (SELECT 1 FROM mqtt_devices m WHERE m.device_id = d.device_id)))",
+    )
+    .bind(session.device_id.as_str())
+    .bind(session.node_name.as_str())
+    .bind(&session.fingerprint)
+    .value(db)
+    .await?;
+    Ok(members > 0)
 }
 
 /// Ends what lets a device in over MQTT; whether there was something.
