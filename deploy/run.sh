@@ -2,12 +2,13 @@
 # What `make run` does once everything is built: a hub and one agent on this machine, joined with
 # a token as a user would do it. Ctrl-C stops both. State is kept in .cache/run.
 #
-# HTTP_PORT and QUIC_PORT choose other ports than 5000 and 10000.
+# HTTP_PORT, QUIC_PORT and MQTT_PORT choose other ports than 5000, 10000 and 1883.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 http_port=${HTTP_PORT:-5000}
 quic_port=${QUIC_PORT:-10000}
+mqtt_port=${MQTT_PORT:-1883}
 bin=${CARGO_TARGET_DIR:-target}/quick
 state=$PWD/.cache/run
 hub_dir=$state/hub
@@ -53,6 +54,7 @@ start_hub() {
     CLOUDCORE_ADMIN_PASSWORD=$password "$bin/cloudcore-hub" serve \
         --data-dir "$hub_dir" \
         --http "127.0.0.1:$http_port" --quic "127.0.0.1:$quic_port" \
+        --mqtt "127.0.0.1:$mqtt_port" \
         --public-monitoring \
         > "$state/hub.ready" 2> "$state/hub.log" &
     hub_pid=$!

@@ -232,6 +232,8 @@ impl Hub {
                 commands: Arc::clone(&commands),
                 registry: Arc::clone(&registry),
                 bus: Arc::clone(&bus),
+                public_monitoring: config.public_monitoring,
+                traffic: traffic.clone(),
             },
             mqtt_choice(&config, certificate.as_deref(), &advertised)?,
             shutdown.clone(),

@@ -458,7 +458,7 @@ async fn an_archive_that_is_not_whole_or_not_ours_changes_nothing() {
             "a part that is not listed",
             repacked(&archive, |name, bytes| {
                 if name == "devices.jsonl" {
-                    bytes.push(b'\n')
+                    bytes.push(b'\n');
                 }
             }),
             right,

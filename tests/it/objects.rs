@@ -86,7 +86,8 @@ async fn a_bucket_that_is_away_loses_no_picture() {
 async fn a_store_that_this_build_lacks_is_refused_at_the_start() {
     let dir = tempfile::tempdir().unwrap();
     let output = Command::new(program("cloudcore-hub"))
-        .args(["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0", "--data-dir"])
+        .args(["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"])
+        .args(["--mqtt", "127.0.0.1:0", "--data-dir"])
         .arg(dir.path())
         .args(["--object-store", "gs://bucket"])
         .stdin(Stdio::null())

@@ -30,7 +30,8 @@ async fn fuzz(role: Option<&str>) {
 }
 
 async fn run(role: Option<&str>, hinders: &str) {
-    let mut world = World::start().await;
+    // A setting may ask for TLS, which has to be there for that.
+    let mut world = World::start_with(&["--https", "127.0.0.1:0"]).await;
     furnish(&world).await;
     if let Some(role) = role {
         world.become_user(TESTER, role).await;

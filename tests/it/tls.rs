@@ -251,7 +251,7 @@ async fn a_hub_does_not_start_with_a_bad_certificate() {
     std::fs::write(&bad, "not PEM").unwrap();
     let output = tokio::process::Command::new(crate::world::program("cloudcore-hub"))
         .args(["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"])
-        .args(["--https", "127.0.0.1:0", "--data-dir"])
+        .args(["--mqtt", "127.0.0.1:0", "--https", "127.0.0.1:0", "--data-dir"])
         .arg(dir.path().join("hub"))
         .arg("--https-cert")
         .arg(&bad)

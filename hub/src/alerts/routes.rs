@@ -29,7 +29,8 @@ struct Wanted {
     /// Those that have not ended, or those that have.
     active: Option<bool>,
     /// Of this device.
-    #[param(value_type = Option<String>, max_length = 100)]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100,
+        pattern = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
     device_id: Option<DeviceId>,
     /// Of this type.
     #[serde(rename = "type")]

@@ -321,11 +321,16 @@ async fn check_sealed(tx: &mut Write, include: &[Include]) -> Result<()> {
 /// Nobody is linked by what a backup says, and no node is a member by nothing.
 async fn settle_devices(tx: &mut Write) -> Result<()> {
     db::sql("UPDATE devices SET status = 'NotReady'").run(&mut *tx).await?;
+    // Whoever is made known by the same id later is somebody else.
+    db::sql("DELETE FROM mqtt_devices WHERE device_id NOT IN (SELECT device_id FROM devices)")
+        .run(&mut *tx)
+        .await?;
     db::sql(
         "UPDATE devices SET joined_at = NULL WHERE joined_at IS NOT NULL AND NOT EXISTS \
          (SELECT 1 FROM certificates c WHERE c.device_id = devices.device_id \
          AND c.node_name = devices.node_name AND c.revoked_at IS NULL) AND NOT EXISTS \
-         (SELECT 1 FROM mqtt_devices m WHERE m.device_id = devices.device_id)",
+         (SELECT 1 FROM mqtt_devices m WHERE m.device_id = devices.device_id \
+         AND m.ended_at IS NULL)",
     )
     .run(tx)
     .await?;

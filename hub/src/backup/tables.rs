@@ -4,8 +4,7 @@
 //! the object store already), alerts (the rules find them again), the audit log (it is this hub's
 //! own and only grows), what webhooks are owed, and what lives for minutes.
 //!
-//! What was withdrawn by removing its row, an API key or a device's access over MQTT, leaves no
-//! trace and comes back with an older backup.
+//! An API key that was deleted since leaves no trace, and comes back with an older backup.
 
 use serde_json::{Map, Value};
 
@@ -117,6 +116,15 @@ pub(super) const TABLES: [Kept; 14] = [
         ..replaced("certificates", Include::Devices)
     },
     Kept {
+        // A password that was changed or withdrawn since stays so.
+        way: Way::Merge {
+            only: None,
+            conflict: "ON CONFLICT (device_id) DO UPDATE SET \
+                       ended_at = coalesce(mqtt_devices.ended_at, excluded.ended_at)",
+        },
+        ..replaced("mqtt_devices", Include::Devices)
+    },
+    Kept {
         // An agent has deleted what was acknowledged: to ask for it again would be in vain.
         way: Way::Merge {
             only: None,
@@ -126,7 +134,6 @@ pub(super) const TABLES: [Kept; 14] = [
         },
         ..replaced("outboxes", Include::Devices)
     },
-    Kept { secret: true, ..replaced("mqtt_devices", Include::Devices) },
     Kept { secret: true, ..replaced("users", Include::Users) },
     Kept { secret: true, ..replaced("api_keys", Include::Users) },
     replaced("commands", Include::Commands),

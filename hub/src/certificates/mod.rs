@@ -128,7 +128,8 @@ pub struct Filter {
     /// How they stand.
     status: Option<Status>,
     /// Of this node.
-    #[param(value_type = Option<String>, max_length = 100)]
+    #[param(value_type = Option<String>, min_length = 1, max_length = 100,
+        pattern = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$")]
     node_name: Option<NodeName>,
 }
 

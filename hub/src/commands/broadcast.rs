@@ -58,16 +58,24 @@ impl Commands {
                 time_left_ms: millis(timeout),
             });
             if self.registry.send(device_id, frame).is_ok() {
-                delivered.push(id.clone());
+                delivered.push((id.clone(), device_id.clone()));
             }
         }
         let noted = async {
             let mut tx = self.db.write().await?;
             store::set_sent(&mut tx, &delivered).await?;
-            tx.commit().await
+            let cancelled = store::cancelled_of_all(&mut tx, &delivered).await?;
+            tx.commit().await?;
+            Ok::<_, Error>(cancelled)
         };
-        if let Err(error) = noted.await {
-            tracing::warn!(?error, "can't note that a broadcast was sent");
+        match noted.await {
+            // Cancelled in between: they are taken back.
+            Ok(cancelled) => {
+                for (id, device) in delivered.iter().filter(|(id, _)| cancelled.contains(id)) {
+                    self.recall(device, id);
+                }
+            }
+            Err(error) => tracing::warn!(?error, "can't note that a broadcast was sent"),
         }
         Ok(to.into_iter().map(|(id, _)| id).collect())
     }

@@ -1,6 +1,6 @@
 //! The commands' table.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
 use serde::Deserialize;
@@ -148,15 +148,30 @@ pub(super) async fn insert_all(
 }
 
 /// Notes that commands were handed over.
-pub(super) async fn set_sent(tx: &mut Write, ids: &[CommandId]) -> Result<()> {
+pub(super) async fn set_sent(tx: &mut Write, commands: &[(CommandId, DeviceId)]) -> Result<()> {
     db::sql(
         "UPDATE commands SET status = 'sent' WHERE status = 'queued' \
          AND command_id IN (SELECT value->>0 FROM {rows})",
     )
-    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .bind(json!(commands).to_string())
     .run(&mut *tx)
     .await?;
     Ok(())
+}
+
+/// Which of these commands are cancelled.
+pub(super) async fn cancelled_of_all(
+    tx: &mut Write,
+    commands: &[(CommandId, DeviceId)],
+) -> Result<HashSet<CommandId>> {
+    let ids: Vec<String> = db::sql(
+        "SELECT command_id FROM commands WHERE status = 'cancelled' \
+         AND command_id IN (SELECT value->>0 FROM {rows})",
+    )
+    .bind(json!(commands).to_string())
+    .values(&mut *tx)
+    .await?;
+    ids.into_iter().map(|id| id.try_into().map_err(Error::internal)).collect()
 }
 
 pub(super) async fn get(db: impl Into<On<'_>>, id: &CommandId) -> Result<Option<Row>> {

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub use join::NewDevice;
 pub use routes::routes;
 pub use shown::Details;
-pub use store::{Device, Filter, HeartbeatRow, has_agent, record_heartbeats, set_member};
+pub use store::{Device, Filter, HeartbeatRow, end_mqtt, has_agent, record_heartbeats, set_member};
 
 use crate::{
     alerts,
@@ -315,6 +315,7 @@ impl Devices {
         let mut tx = self.db.write().await?;
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
+        store::end_mqtt(&mut tx, id).await?;
         store::delete(&mut tx, id).await?;
         let node = self.presence().get(id).map(|presence| presence.node_name.clone());
         let left = node.map(|node| news(id, &node, What::Left { reason: "removed" }));
@@ -385,7 +386,14 @@ impl Devices {
         self.pki.revoke(store::revoked_certificates(&self.db).await?);
         let mut cut = 0;
         for session in self.registry.all() {
-            if store::is_member(&self.db, &session).await? {
+            let is_member = if session.fingerprint.is_empty() {
+                store::is_on_mqtt(&self.db, &session.device_id).await?
+            } else {
+                self.member(&session.fingerprint).await?.is_some_and(|member| {
+                    member.device_id == session.device_id && member.node_name == session.node_name
+                })
+            };
+            if is_member {
                 let mut tx = self.db.write().await?;
                 store::set_ready(&mut tx, &session.device_id).await?;
                 tx.commit().await?;

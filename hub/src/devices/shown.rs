@@ -68,12 +68,14 @@ impl Summary {
         let address = |address: &Value| {
             Some(Address { kind: "InternalIP", address: address.as_str()?.to_owned() })
         };
+        // What speaks for it: an agent, or itself.
+        let on_mqtt = hello["capabilities"][0] == "mqtt";
         let age_seconds = api::seconds_since(Timestamp::from_micros(device.created_at));
         Self {
             node_name: device.node_name.clone(),
             device_id: device.device_id.clone(),
             status: device.status.clone(),
-            roles: ["agent", "edge"],
+            roles: if on_mqtt { ["mqtt", "edge"] } else { ["agent", "edge"] },
             age: api::age(age_seconds),
             age_seconds,
             version: device.agent_version.clone(),
@@ -172,6 +174,9 @@ pub struct DeviceStatus {
     detecting: Option<bool>,
     /// Events that wait at the device.
     outbox_events: Option<u64>,
+    /// What else a device without an agent says of itself: a sensor's readings.
+    #[schema(value_type = Option<Object>, example = json!({ "humidity": 40.5 }))]
+    reported: Value,
 }
 
 impl DeviceStatus {
@@ -198,6 +203,7 @@ impl DeviceStatus {
             camera_error: text("camera_error"),
             detecting: vitals["detecting"].as_bool(),
             outbox_events: whole("outbox_events"),
+            reported: vitals["reported"].clone(),
         }
     }
 }

@@ -12,7 +12,6 @@ use crate::{
     api::Page,
     db::{self, Db, On, Write},
     error::{Error, Result},
-    link::Session,
     pki::{Fingerprint, NodeCertificate},
 };
 
@@ -137,7 +136,6 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
 
 pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
     for sql in [
-        "DELETE FROM mqtt_devices WHERE device_id = $1",
         "DELETE FROM devices WHERE device_id = $1",
         "DELETE FROM outboxes WHERE device_id = $1",
         "DELETE FROM alerts WHERE device_id = $1",
@@ -200,27 +198,32 @@ pub async fn set_member(tx: &mut Write, id: &DeviceId, member: bool) -> Result<(
     Ok(())
 }
 
-/// Whether a session that lives may go on: its device is still its node's, and what it came with
-/// still holds. A device that lives on MQTT alone comes without a certificate.
-pub(super) async fn is_member(db: &Db, session: &Session) -> Result<bool> {
-    let members: i64 = db::sql(
-        "SELECT count(*) FROM devices d WHERE d.device_id = $1 AND d.node_name = $2 AND ( \
-         EXISTS (SELECT 1 FROM certificates c WHERE c.fingerprint = $3 \
-                 AND c.device_id = d.device_id AND c.revoked_at IS NULL) \
-         OR ($3 = '' AND EXISTS (SELECT 1 FROM mqtt_devices m WHERE m.device_id = d.device_id)))",
+/// Ends what lets a device in over MQTT; whether there was something.
+///
+/// # Errors
+/// The database's.
+pub async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
+    let ended = db::sql(
+        "UPDATE mqtt_devices SET ended_at = $2, secret_hash = NULL \
+         WHERE device_id = $1 AND ended_at IS NULL",
     )
-    .bind(session.device_id.as_str())
-    .bind(session.node_name.as_str())
-    .bind(&session.fingerprint)
-    .value(db)
+    .bind(id.as_str())
+    .bind(Timestamp::now().micros())
+    .run(&mut *tx)
     .await?;
-    Ok(members > 0)
+    Ok(ended > 0)
 }
 
-/// Ends what lets a device in over MQTT; whether there was something.
-pub(super) async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
-    let ended = db::sql("DELETE FROM mqtt_devices WHERE device_id = $1").bind(id.as_str());
-    Ok(ended.run(&mut *tx).await? > 0)
+/// Whether a device lives on MQTT alone.
+pub(super) async fn is_on_mqtt(db: &Db, id: &DeviceId) -> Result<bool> {
+    let there: i64 = db::sql(
+        "SELECT count(*) FROM mqtt_devices m JOIN devices d ON d.device_id = m.device_id \
+         WHERE m.device_id = $1 AND m.ended_at IS NULL",
+    )
+    .bind(id.as_str())
+    .value(db)
+    .await?;
+    Ok(there > 0)
 }
 
 pub(super) async fn set_not_joined(tx: &mut Write, node: &NodeName) -> Result<()> {

@@ -121,7 +121,7 @@ pub(super) fn document(collected: utoipa::openapi::OpenApi) -> Value {
 }
 
 /// The forms of the contract's names, as `cloudcore_protocol` checks them; wherever one is a
-/// property or a parameter.
+/// property, or in a path. What only filters a list may be any text.
 const IDENTIFIERS: [(&str, &str, u32); 3] = [
     ("node_name", r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$", 100),
     ("device_id", "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", 100),
@@ -134,7 +134,7 @@ fn identifiers(value: &mut Value) {
         Value::Object(object) => {
             for (name, pattern, most) in IDENTIFIERS {
                 let is_parameter = object.get("name").is_some_and(|given| given == name)
-                    && object.contains_key("in");
+                    && object.get("in").is_some_and(|place| place == "path");
                 if is_parameter && let Some(schema) = object.get_mut("schema") {
                     limit(schema, pattern, most);
                 }

@@ -23,7 +23,7 @@ pub struct Session {
     pub node_name: NodeName,
     /// Grows with each session of this hub, and over its restarts.
     pub generation: u64,
-    /// SHA-256 of the certificate it came with, hex.
+    /// SHA-256 of the certificate it came with, hex; empty for a session that is not the link's.
     pub fingerprint: String,
     /// What its agent can do beyond the protocol's version.
     pub capabilities: Vec<String>,

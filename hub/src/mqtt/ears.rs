@@ -3,10 +3,7 @@
 //! What devices say is committed in batches by one writer, and acknowledged to its publisher only
 //! then: what an MQTT client was acknowledged is on disk.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
 
 use cloudcore_protocol::{CommandId, Detection};
 use tokio::sync::{mpsc, oneshot};
@@ -17,13 +14,16 @@ use super::{
     topics::Topic,
 };
 use crate::{
+    alerts::{self, Judge},
     api::to_the_end,
-    commands::{self, Commands, Ending},
+    commands::{self, Change, Commands, Ending},
     db::Db,
     detections::{self, DetectionRow},
     devices::{self, HeartbeatRow},
     error::{Code, Error, Result},
     live::{Bus, News},
+    settings::Settings,
+    traffic::Traffic,
 };
 
 /// Messages that wait for the writer; a client whose message finds no room waits.
@@ -74,7 +74,7 @@ pub(super) type Pending = oneshot::Receiver<Heard>;
 pub(super) struct Ears {
     commands: Arc<Commands>,
     queue: mpsc::Sender<Said>,
-    refused: AtomicU64,
+    traffic: Traffic,
 }
 
 /// The one that commits.
@@ -82,15 +82,35 @@ pub(super) struct Writer {
     db: Db,
     commands: Arc<Commands>,
     bus: Arc<Bus>,
+    settings: Arc<Settings>,
+    judge: Judge,
     queue: mpsc::Receiver<Said>,
 }
 
+/// What a commit leaves to be told.
+struct Committed {
+    news: Vec<News>,
+    changes: Vec<Change>,
+}
+
 /// Ears and their writer.
-pub(super) fn open(db: &Db, commands: &Arc<Commands>, bus: &Arc<Bus>) -> (Ears, Writer) {
+pub(super) fn open(
+    db: &Db,
+    commands: &Arc<Commands>,
+    bus: &Arc<Bus>,
+    settings: &Arc<Settings>,
+    traffic: &Traffic,
+) -> (Ears, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    let ears = Ears { commands: Arc::clone(commands), queue: sender, refused: AtomicU64::new(0) };
-    let writer =
-        Writer { db: db.clone(), commands: Arc::clone(commands), bus: Arc::clone(bus), queue };
+    let ears = Ears { commands: Arc::clone(commands), queue: sender, traffic: traffic.clone() };
+    let writer = Writer {
+        db: db.clone(),
+        commands: Arc::clone(commands),
+        bus: Arc::clone(bus),
+        settings: Arc::clone(settings),
+        judge: Judge::default(),
+        queue,
+    };
     (ears, writer)
 }
 
@@ -100,14 +120,9 @@ fn passes(error: &Error) -> bool {
 }
 
 impl Ears {
-    /// How many messages were refused since the hub started.
-    pub fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
-    }
-
     /// Counts and logs a message that is refused.
     pub fn refuse(&self, from: &str, topic: impl std::fmt::Display, why: &str) {
-        self.refused.fetch_add(1, Ordering::Relaxed);
+        self.traffic.refuse_mqtt();
         tracing::warn!(from, %topic, why, "an MQTT message was refused");
     }
 
@@ -201,9 +216,9 @@ impl Writer {
 
     /// Commits a batch. Where the database works and a message of it does not, each is tried
     /// alone: it must not hold up the others.
-    async fn commit(&self, batch: Vec<Said>) {
+    async fn commit(&mut self, batch: Vec<Said>) {
         let error = match self.try_commit(&batch).await {
-            Ok(news) => return self.tell(batch, news),
+            Ok(committed) => return self.tell(batch, committed),
             Err(error) => error,
         };
         let alone = batch.len() == 1;
@@ -220,16 +235,17 @@ impl Writer {
         }
     }
 
-    async fn try_commit(&self, batch: &[Said]) -> Result<Vec<News>> {
+    async fn try_commit(&mut self, batch: &[Said]) -> Result<Committed> {
         let mut tx = self.db.write().await?;
         let (mut heartbeats, mut seen, mut changes) = (Vec::new(), Vec::new(), Vec::new());
-        let mut news = Vec::new();
+        let (mut news, mut judged) = (Vec::new(), Vec::new());
         for Said { named, what, .. } in batch {
             let (device_id, node) = (&named.device_id, &named.node_name);
             match what {
                 What::Status(status) => {
                     let body = status.vitals.clone();
                     heartbeats.push(HeartbeatRow { device_id, at: status.at, body });
+                    judged.push((device_id, node, status.at, status.heartbeat()));
                     news.push(devices::vitals_news(device_id, node, &status.vitals));
                 }
                 What::Detection(detection) => {
@@ -242,18 +258,25 @@ impl Writer {
         }
         devices::record_heartbeats(&mut tx, &heartbeats).await?;
         detections::record(&mut tx, &seen).await?;
+        let said: Vec<_> =
+            judged.iter().map(|(device, _, at, said)| (*device, *at, said)).collect();
+        let alerts = self.judge.judge(&mut tx, &self.settings.live().alerts, &said).await?;
+        news.extend(alerts.iter().map(|(place, alert)| {
+            let (device_id, node, ..) = &judged[*place];
+            alerts::news(device_id, node, alert)
+        }));
         news.extend(self.commands.news(&changes));
         self.bus.keep(&mut tx, &news).await?;
         tx.commit().await?;
-        self.commands.wake(&changes);
-        Ok(news)
+        Ok(Committed { news, changes })
     }
 
     /// Acknowledges what is committed, and tells the watchers.
-    fn tell(&self, batch: Vec<Said>, news: Vec<News>) {
+    fn tell(&self, batch: Vec<Said>, committed: Committed) {
         for said in batch {
             let _ = said.done.send(Heard::Stored);
         }
-        news.into_iter().for_each(|news| self.bus.publish(news));
+        committed.news.into_iter().for_each(|news| self.bus.publish(news));
+        self.commands.wake(&committed.changes);
     }
 }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::{Audit, Auth, Caller, Entry, Outcome, Role},
     error::Code,
+    traffic::Traffic,
 };
 
 /// How often it is looked at whether people and programs may still be here: their sessions and
@@ -29,6 +30,8 @@ use crate::{
 const RECHECK: Duration = Duration::from_secs(10);
 /// Refusals of one address that are audited in a minute.
 const AUDITED: u32 = 20;
+/// Watchers at once: they leave places for those with a name.
+const MAX_WATCHERS: usize = 50;
 /// Addresses that are remembered for that.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -38,6 +41,8 @@ pub(super) enum Identity {
     Device(Named),
     /// A user or an API key, and what proved it.
     Caller(Caller, SecretString),
+    /// Somebody who watches, where monitoring is public.
+    Watcher,
 }
 
 /// The hub's guard at its broker.
@@ -48,6 +53,9 @@ pub(super) struct Gate {
     pub ears: Arc<Ears>,
     pub sessions: Arc<Sessions>,
     pub transport: Arc<Transport>,
+    /// Whether anybody may watch.
+    pub public_monitoring: bool,
+    pub traffic: Traffic,
     /// The people and programs that are connected, by client id.
     pub callers: Mutex<HashMap<String, Arc<Client<Identity>>>>,
     pub refusals: Mutex<HashMap<IpAddr, (Instant, u32)>>,
@@ -63,6 +71,9 @@ impl Gate {
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 _ = tick.tick() => {}
+            }
+            if let Transport::Own(broker) = &*self.transport {
+                self.traffic.set_mqtt_clients(broker.connected());
             }
             let callers: Vec<ClientOf> = {
                 let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -88,6 +99,9 @@ impl Gate {
             tracing::error!(?error, "an MQTT client can't be looked up");
             Refused::Later
         };
+        if self.public_monitoring && attempt.username.is_none() && attempt.password.is_none() {
+            return self.watcher(attempt).await;
+        }
         let (username, password) =
             attempt.username.zip(attempt.password).ok_or(Refused::Credentials)?;
         if let Some(named) = self.members.prove(username, password).await.map_err(later)? {
@@ -111,6 +125,20 @@ impl Gate {
             return Err(Refused::Forbidden);
         }
         Ok(Identity::Caller(caller, password.to_owned().into()))
+    }
+
+    async fn watcher(&self, attempt: &Attempt<'_>) -> Result<Identity, Refused> {
+        match self.members.get(attempt.client_id).await {
+            Ok(None) => {}
+            Ok(Some(_)) => return Err(Refused::Forbidden),
+            Err(_) => return Err(Refused::Later),
+        }
+        let watching = |client: &&ClientOf| matches!(client.identity, Identity::Watcher);
+        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        match callers.values().filter(watching).count() < MAX_WATCHERS {
+            true => Ok(Identity::Watcher),
+            false => Err(Refused::Full),
+        }
     }
 
     async fn record(&self, entry: Entry) {
@@ -159,6 +187,7 @@ fn entry(client: &ClientOf, action: &str, target: &str, outcome: Outcome) -> Ent
     let (actor, role) = match &client.identity {
         Identity::Device(named) => (format!("device:{}", named.device_id), None),
         Identity::Caller(caller, _) => (caller.name().to_owned(), Some(caller.role())),
+        Identity::Watcher => ("anonymous".to_owned(), None),
     };
     Entry {
         actor,
@@ -217,13 +246,19 @@ impl Guard for Gate {
                 subscribe: vec![topics::ALL.to_owned()],
                 identity: Identity::Caller(caller, secret),
             },
+            Identity::Watcher => Grant {
+                identity: Identity::Watcher,
+                owner: "anonymous".into(),
+                publish: Vec::new(),
+                subscribe: topics::WATCHED.iter().map(ToString::to_string).collect(),
+            },
         })
     }
 
     async fn connected(&self, client: &ClientOf) {
         match &client.identity {
             Identity::Device(named) => self.sessions.begin(named, Some(client.source)).await,
-            Identity::Caller(..) => {
+            Identity::Caller(..) | Identity::Watcher => {
                 let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
                 callers.insert(client.id.clone(), Arc::clone(client));
             }
@@ -247,6 +282,8 @@ impl Guard for Gate {
         let named = match &client.identity {
             Identity::Device(named) => named,
             Identity::Caller(..) => return self.ordered(client, &topic, message.payload).await,
+            // A watcher is granted no topic.
+            Identity::Watcher => return Verdict::Consume,
         };
         let heard = match self.ears.said(named, &topic, message.payload).await {
             Ok(None) => Heard::Stored,
@@ -277,7 +314,7 @@ impl Guard for Gate {
             Identity::Device(named) => {
                 self.sessions.lost(&named.device_id, Some(client.source));
             }
-            Identity::Caller(..) => {
+            Identity::Caller(..) | Identity::Watcher => {
                 let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
                 if callers.get(&client.id).is_some_and(|c| c.source == client.source) {
                     callers.remove(&client.id);

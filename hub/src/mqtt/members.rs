@@ -56,7 +56,7 @@ impl Members {
             "INSERT INTO mqtt_devices (device_id, secret_hash, created_at, created_by) \
              VALUES ($1, $2, $3, $4) ON CONFLICT (device_id) DO UPDATE SET \
              secret_hash = excluded.secret_hash, created_at = excluded.created_at, \
-             created_by = excluded.created_by",
+             created_by = excluded.created_by, ended_at = NULL",
         )
         .bind(device.as_str())
         .bind(hash)
@@ -76,8 +76,7 @@ impl Members {
     /// API-004 for a device that does not live on MQTT.
     pub async fn dismiss(&self, device: &DeviceId) -> Result<()> {
         let mut tx = self.db.write().await?;
-        let gone = db::sql("DELETE FROM mqtt_devices WHERE device_id = $1").bind(device.as_str());
-        if gone.run(&mut tx).await? == 0 {
+        if !devices::end_mqtt(&mut tx, device).await? {
             return Err(Error::not_found("MQTT access of device", device));
         }
         devices::set_member(&mut tx, device, false).await?;
@@ -96,7 +95,7 @@ impl Members {
         let row: Option<(String, String)> = db::sql(
             "SELECT d.device_id, d.node_name FROM mqtt_devices m \
              JOIN devices d ON d.device_id = m.device_id \
-             WHERE m.device_id = $1 AND m.secret_hash = $2",
+             WHERE m.device_id = $1 AND m.secret_hash = $2 AND m.ended_at IS NULL",
         )
         .bind(device_id)
         .bind(hash)
@@ -112,7 +111,8 @@ impl Members {
     pub async fn get(&self, device_id: &str) -> Result<Option<Named>> {
         let row: Option<(String, String)> = db::sql(
             "SELECT d.device_id, d.node_name FROM mqtt_devices m \
-             JOIN devices d ON d.device_id = m.device_id WHERE m.device_id = $1",
+             JOIN devices d ON d.device_id = m.device_id \
+             WHERE m.device_id = $1 AND m.ended_at IS NULL",
         )
         .bind(device_id)
         .optional(&self.db)

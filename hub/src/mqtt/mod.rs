@@ -59,6 +59,7 @@ use crate::{
     link::Registry,
     live::Bus,
     settings::Settings,
+    traffic::Traffic,
 };
 
 /// The contract's "MQTT Connections: 100 concurrent connections".
@@ -84,6 +85,10 @@ pub struct Parts {
     pub registry: Arc<Registry>,
     /// What happens.
     pub bus: Arc<Bus>,
+    /// Whether anybody may watch.
+    pub public_monitoring: bool,
+    /// Where clients and refusals are counted.
+    pub traffic: Traffic,
 }
 
 /// Which broker.
@@ -118,6 +123,7 @@ pub struct Mqtt {
     members: Arc<Members>,
     ears: Arc<Ears>,
     transport: Arc<Transport>,
+    traffic: Traffic,
     running: Mutex<Option<Running>>,
 }
 
@@ -192,7 +198,8 @@ impl Mqtt {
             registry: Arc::clone(&parts.registry),
             settings: Arc::clone(&parts.settings),
         });
-        let (ears, writer) = ears::open(&parts.db, &parts.commands, &parts.bus);
+        let (ears, writer) =
+            ears::open(&parts.db, &parts.commands, &parts.bus, &parts.settings, &parts.traffic);
         let sessions = Arc::new(Sessions {
             devices: Arc::clone(&parts.devices),
             commands: Arc::clone(&parts.commands),
@@ -202,6 +209,7 @@ impl Mqtt {
             tasks: TaskTracker::new(),
             shutdown: shutdown.clone(),
         });
+        let traffic = parts.traffic.clone();
         let running = Running { parts, sessions, writer, engine, shutdown };
         Ok(Arc::new(Self {
             address,
@@ -211,6 +219,7 @@ impl Mqtt {
             members,
             ears: Arc::new(ears),
             transport,
+            traffic,
             running: Mutex::new(Some(running)),
         }))
     }
@@ -262,6 +271,8 @@ impl Mqtt {
             ears: Arc::clone(&self.ears),
             sessions: Arc::clone(sessions),
             transport: Arc::clone(&self.transport),
+            public_monitoring: parts.public_monitoring,
+            traffic: parts.traffic.clone(),
             callers: Mutex::default(),
             refusals: Mutex::default(),
         });
@@ -307,7 +318,7 @@ impl Mqtt {
             connected,
             connections,
             max_connections: connections.map(|_| MAX_CONNECTIONS),
-            messages_refused: self.ears.refused(),
+            messages_refused: self.traffic.mqtt_refused(),
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
+use cloudcore_protocol::{
+    BoundingBox, CameraState, Detection, DetectionPhase, DeviceId, Heartbeat, NodeName, Timestamp,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -195,6 +197,28 @@ const KNOWN: [&str; 12] = [
     "uptime_seconds",
     "version",
 ];
+
+impl Status {
+    /// As alerts are judged on it; what it does not say is nothing out of nothing.
+    pub fn heartbeat(&self) -> Heartbeat {
+        let whole = |key: &str| self.vitals[key].as_u64().unwrap_or(0);
+        #[allow(clippy::cast_possible_truncation, reason = "a quantity of a sensor")]
+        let real = |key: &str| self.vitals[key].as_f64().map(|n| n as f32);
+        Heartbeat {
+            cpu_percent: real("cpu_percent"),
+            memory_used_bytes: whole("memory_used_bytes"),
+            memory_total_bytes: whole("memory_total_bytes"),
+            temperature_celsius: real("temperature_celsius"),
+            uptime_seconds: whole("uptime_seconds"),
+            disk_used_bytes: whole("disk_used_bytes"),
+            disk_total_bytes: whole("disk_total_bytes"),
+            agent_version: String::new(),
+            camera: CameraState::None,
+            detecting: false,
+            outbox_events: 0,
+        }
+    }
+}
 
 /// `45%`.
 fn percent(text: &str) -> Result<f64, Malformed> {

@@ -64,6 +64,14 @@ pub(super) const ALL: &str = "cloudcore/#";
 pub(super) const COMMANDS: [&str; 2] =
     ["cloudcore/device/+/command", "cloudcore/broadcast/command"];
 
+/// What anybody may hear where monitoring is public: what the event stream tells.
+pub(super) const WATCHED: [&str; 4] = [
+    "cloudcore/device/+/status",
+    "cloudcore/device/+/detection",
+    "cloudcore/device/+/command/+/result",
+    "cloudcore/alerts",
+];
+
 /// Where any device speaks.
 pub(super) const SAID: [&str; 3] = [
     "cloudcore/device/+/status",

@@ -52,6 +52,23 @@ async fn the_contracts_client_works_with_credentials_and_not_without() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_contracts_client_works_as_written_where_monitoring_is_public() {
+    let world = World::start_with(&["--public-monitoring"]).await;
+    let agent = world.agent("edge-1", &[]).await;
+    let mut client = contract_client(&world, "").spawn().unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    let mut next = async || timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert_eq!(next().await, "Connected with result code 0");
+    assert!(next().await.starts_with("Topic: cloudcore/device/edge-1/status, Message: {"));
+    // Watching is all that it may.
+    let mut anybody = Paho::connect(&world.mqtt, json!({ "protocol": 5 })).await;
+    assert_eq!(anybody.try_subscribe("cloudcore/#", 0).await, 135);
+    assert_eq!(anybody.try_subscribe(&command("edge-1"), 0).await, 135);
+    assert_eq!(anybody.publish(&command("edge-1"), &json!({ "command": "reboot" })).await, 135);
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_agents_status_is_retained() {
     let world = World::start().await;
     let agent = world.agent("edge-1", &[]).await;
