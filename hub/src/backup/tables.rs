@@ -117,6 +117,7 @@ pub(super) const TABLES: [Kept; 14] = [
     },
     Kept {
         // A password that was changed or withdrawn since stays so.
+        secret: true,
         way: Way::Merge {
             only: None,
             conflict: "ON CONFLICT (device_id) DO UPDATE SET \
