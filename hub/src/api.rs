@@ -1,6 +1,8 @@
 //! What every room's routes are made of: bodies, paths and queries parsed into types with the
 //! contract's errors, and the human forms of quantities.
 
+mod strict;
+
 use axum::{
     extract::{FromRequest, FromRequestParts, Request, path::ErrorKind, rejection::PathRejection},
     http::{HeaderValue, StatusCode, header, request::Parts},
@@ -8,9 +10,9 @@ use axum::{
 use cloudcore_protocol::Timestamp;
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use utoipa::ToSchema;
 
+use self::strict::Strict;
 use crate::error::{Code, Error, Result};
 
 /// A refusal of a request before it reaches its room.
@@ -69,35 +71,9 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
     if holds_nul(bytes) {
         return Err(Error::invalid("the body: text must not hold NUL"));
     }
-    // To serde a list is as good as an object, the fields one after another.
-    if bytes.trim_ascii_start().starts_with(b"[") {
-        return Err(Error::invalid("the body must be a JSON object"));
-    }
     serde_json::from_slice(bytes)
-        .or_else(|error| {
-            // To JSON `90.0` is as whole a number as `90`, to serde it is not.
-            let Ok(mut value) = serde_json::from_slice(bytes) else { return Err(error) };
-            make_whole(&mut value);
-            serde_json::from_value(value).map_err(|_| error)
-        })
+        .and_then(|value| T::deserialize(Strict(value)))
         .map_err(|e| Error::invalid(format!("the body: {e}")))
-}
-
-fn make_whole(value: &mut Value) {
-    /// Beyond it a number in floating point need not be the one that was meant.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    match value {
-        Value::Array(values) => values.iter_mut().for_each(make_whole),
-        Value::Object(object) => object.values_mut().for_each(make_whole),
-        Value::Number(number) => {
-            if let Some(n) = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= EXACT) {
-                #[allow(clippy::cast_possible_truncation, reason = "it is whole and in range")]
-                let whole = n as i64;
-                *number = whole.into();
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::String(_) => {}
-    }
 }
 
 fn is_json(content_type: &HeaderValue) -> bool {

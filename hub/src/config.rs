@@ -66,7 +66,7 @@ pub struct Options {
     /// Where browsers reach the API, for links to pictures [default: as the request came]
     #[arg(long, env = "CLOUDCORE_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<Url>,
-    /// Let anybody watch the event stream and the status of a command, as the contract shows
+    /// Let anybody watch the event stream, MQTT and the status of a command, as the contract shows
     #[arg(long, env = "CLOUDCORE_PUBLIC_MONITORING", num_args = 0..=1, default_missing_value = "true")]
     pub public_monitoring: Option<bool>,
     /// Requests a minute for each API key, user or address; 0 is no limit [default: 100]

@@ -213,6 +213,11 @@ const MATCHES: &str = "($1 IS NULL OR device_id = $1) AND ($2 IS NULL OR status 
 
 pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Option<i64>)> {
     let limit = Page { limit: filter.limit, cursor: filter.cursor }.limit()?;
+    let long =
+        |text: &Option<String>, most| text.as_ref().is_some_and(|t| t.chars().count() > most);
+    if long(&filter.device_id, 100) || long(&filter.command, 50) {
+        return Err(Error::invalid("device_id has at most 100 characters, command at most 50"));
+    }
     let bound = |statement: db::Sql| {
         statement
             .bind(&filter.device_id)

@@ -9,6 +9,7 @@ mod errors;
 mod events;
 mod facts;
 mod front;
+mod mqtt;
 mod page;
 mod requests;
 mod shape;

@@ -379,3 +379,55 @@ async fn by_tls_with_a_certificate_of_the_hubs_ca() {
     assert!(ended.is_err() || rest.first() != Some(&0x20));
     drop(login);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_says_that_it_lives() {
+    let world = World::start().await;
+    // Without a keep-alive it would be present for ever.
+    let login = json!({ "username": "admin", "password": world.token(), "keepalive": 0 });
+    assert_ne!(Paho::refused(&world.mqtt, login).await, 0);
+    // One that falls silent is cut off: keep-alive 1, and three seconds of grace.
+    let mut packet = connect_packet("silent", "admin", world.token());
+    let at = packet.iter().position(|b| *b == 0x3c).expect("the keep-alive");
+    packet[at] = 1;
+    let mut socket = TcpStream::connect(&world.mqtt).await.unwrap();
+    socket.write_all(&packet).await.unwrap();
+    let mut rest = Vec::new();
+    timeout(PATIENCE, socket.read_to_end(&mut rest)).await.expect("in time").unwrap();
+    assert_eq!(rest, [0x20, 2, 0, 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_subscriber_gets_every_status() {
+    const DEVICES: usize = 1200;
+    let mut world = World::start().await;
+    for ten in 0..DEVICES / 10 {
+        let device = |n: usize| {
+            let name = format!("s-{}", ten * 10 + n);
+            json!({ "node_name": name, "device_id": name, "device_type": "sensor" })
+        };
+        let devices: Vec<_> = (0..10).map(device).collect();
+        let joined = world.post("/api/kubeedge/batch-join", json!({ "devices": devices })).await;
+        assert_eq!(joined["success"], 10, "{joined}");
+        for n in 0..10 {
+            super::credentials(&world, &format!("s-{}", ten * 10 + n)).await;
+        }
+    }
+    // After a restart the hub says how all are, and nobody subscribes before.
+    assert_eq!(world.stop_hub().await, Some(0));
+    world.start_hub().await;
+    let last = status(&format!("s-{}", DEVICES - 1));
+    eventually("the last status to be there", async || {
+        let arguments = ["-u", "admin", "-P", world.token(), "-t", &last, "-C", "1", "-W", "1"];
+        (mosquitto("mosquitto_sub", &world.mqtt, &arguments).await.0 == 0).then_some(())
+    })
+    .await;
+    let mut watcher = Paho::operator(&world).await;
+    watcher.subscribe("cloudcore/device/+/status").await;
+    let mut heard = std::collections::HashSet::new();
+    while heard.len() < DEVICES {
+        let message = watcher.next("message").await;
+        assert_eq!(message["retain"], true, "{message}");
+        heard.insert(message["topic"].as_str().unwrap().to_owned());
+    }
+}

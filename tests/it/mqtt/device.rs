@@ -292,3 +292,41 @@ async fn a_restored_backup_leaves_who_is_in_it_and_cuts_off_who_came_since() {
     let sent = world.send("sensor-1", json!({ "command": "blink" })).await;
     assert_eq!(stays.message(&command("sensor-1")).await["command_id"], sent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_without_an_agent_has_alerts() {
+    let world = World::start().await;
+    let login = member(&world, "sensor-1", "sensor").await;
+    let mut sensor = Paho::connect(&world.mqtt, login).await;
+    let mut people = Paho::operator(&world).await;
+    people.subscribe("cloudcore/alerts").await;
+    for (celsius, active) in [(95.0, true), (40.0, false)] {
+        let how = json!({ "online": true, "temperature_celsius": celsius });
+        sensor.publish(&status("sensor-1"), &how).await;
+        let alert = people.message("cloudcore/alerts").await;
+        assert_eq!(alert["type"], "high_temperature", "{alert}");
+        assert_eq!((&alert["device_id"], &alert["active"]), (&json!("sensor-1"), &json!(active)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_holds_the_devices_on_mqtt_and_opens_nothing_that_was_closed() {
+    let world = World::start().await;
+    let kept = member(&world, "sensor-1", "sensor").await;
+    let withdrawn = member(&world, "sensor-2", "sensor").await;
+    let changed = member(&world, "sensor-3", "sensor").await;
+    let backup = world.post("/api/kubeedge/backup", json!({ "name": "b" })).await;
+    let (code, _) = world.call(Method::DELETE, "/api/kubeedge/device/sensor-2/mqtt", None).await;
+    assert_eq!(code, StatusCode::OK);
+    let fresh = credentials(&world, "sensor-3").await;
+    world.post("/api/kubeedge/restore", json!({ "backup_id": backup["backup_id"] })).await;
+    Paho::connect(&world.mqtt, kept).await;
+    Paho::connect(&world.mqtt, fresh).await;
+    for login in [withdrawn, changed] {
+        assert_eq!(Paho::refused(&world.mqtt, login).await, REFUSED);
+    }
+    let joined = async |device: &str| {
+        world.get(&format!("/api/kubeedge/device/{device}")).await["joined"].clone()
+    };
+    assert_eq!((joined("sensor-1").await, joined("sensor-2").await), (json!(true), json!(false)));
+}

@@ -1,7 +1,7 @@
 //! MQTT, with foreign clients: Python's paho-mqtt and Mosquitto's.
 
 mod broker;
-mod client;
+pub mod client;
 mod device;
 mod external;
 mod topics;

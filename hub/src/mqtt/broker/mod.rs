@@ -16,13 +16,7 @@ mod relay;
 mod retained;
 mod routing;
 
-use std::{
-    future::Future,
-    net::{Ipv4Addr, SocketAddr},
-    num::NonZeroU16,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, num::NonZeroU16, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use rmqtt::{
@@ -254,7 +248,7 @@ impl<I: Send + Sync + 'static> Broker<I> {
     ) -> Result<()> {
         let listener = rmqtt::net::Builder::new()
             .name("cloudcore")
-            .laddr((Ipv4Addr::LOCALHOST, 0).into())
+            .laddr((relay::LOOPBACK, 0).into())
             .nodelay(true)
             .allow_anonymous(false)
             // A client that never says anything would be present for ever.

@@ -18,6 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::connections::{Connection, Connections, Pending};
 
+/// Where relays and engine meet: an address of loopback whose ports no listener of anybody's
+/// needs, each connection takes one.
+pub(super) const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 77, 81, 84);
 /// How long a client may take to say who it is, TLS and all.
 pub(super) const AUTHENTICATE: Duration = Duration::from_secs(10);
 /// How long a client has to take what was written to it.
@@ -120,7 +123,7 @@ async fn relay<S: AsyncRead + AsyncWrite + Unpin, I>(
     all: &Mutex<Pace>,
 ) -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    socket.bind((LOOPBACK, 0).into())?;
     // Known before the engine sees it.
     let registered = connections.register(socket.local_addr()?, peer);
     let connection = &registered.connection;
