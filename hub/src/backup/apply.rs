@@ -318,9 +318,13 @@ async fn check_sealed(tx: &mut Write, include: &[Include]) -> Result<()> {
     Ok(())
 }
 
-/// Nobody is linked by what a backup says, and no node is a member without a certificate.
+/// Nobody is linked by what a backup says, and no node is a member by nothing.
 async fn settle_devices(tx: &mut Write) -> Result<()> {
     db::sql("UPDATE devices SET status = 'NotReady'").run(&mut *tx).await?;
+    // Whoever is made known by the same id later is somebody else.
+    db::sql("DELETE FROM mqtt_devices WHERE device_id NOT IN (SELECT device_id FROM devices)")
+        .run(&mut *tx)
+        .await?;
     db::sql(
         "UPDATE devices SET joined_at = NULL WHERE joined_at IS NOT NULL AND NOT EXISTS \
          (SELECT 1 FROM certificates c WHERE c.device_id = devices.device_id \

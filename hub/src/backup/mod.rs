@@ -233,7 +233,8 @@ impl Backups {
     /// Puts a backup back into the running hub.
     ///
     /// # Errors
-    /// API-001 for an archive that can't be restored, API-004 for an unknown one, API-009 when the
+    /// API-001 for an archive that can't be restored, API-003 for one whose key this is not,
+    /// API-004 for an unknown one, API-009 when the
     /// store is away or another backup or restore goes on. Nothing has changed then.
     pub async fn restore(&self, id: &str, passphrase: Option<SecretString>) -> Result<Restoration> {
         let id = self.known(id).await?;

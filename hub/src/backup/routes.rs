@@ -171,7 +171,7 @@ struct RestoreRequest {
     #[schema(max_length = 64, example = "backup_20240115")]
     backup_id: String,
     /// What opens it, where it was made with one.
-    #[schema(value_type = Option<String>, max_length = 1024)]
+    #[schema(value_type = Option<String>, min_length = 8, max_length = 1024)]
     passphrase: Option<SecretString>,
 }
 
@@ -205,9 +205,7 @@ async fn restore(
     Body(body): Body<RestoreRequest>,
 ) -> Result<Json<RestoreAnswer>, Refusal> {
     let (backup_id, passphrase) = (body.backup_id, body.passphrase);
-    if passphrase.as_ref().is_some_and(|it| it.expose_secret().chars().count() > MAX_PASSPHRASE) {
-        return Err(Error::invalid("passphrase must have at most 1024 characters").into());
-    }
+    check_passphrase(passphrase.as_ref())?;
     let id = backup_id.clone();
     let restoration = to_the_end(async move { backups.restore(&id, passphrase).await }).await?;
     let message = match restoration.skipped.is_empty() {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::manifest::{Manifest, SealedBy};
 use crate::{
-    error::{Error, Result},
+    error::{Code, Error, Result},
     keys::{self, Keys, Seal},
 };
 
@@ -64,7 +64,7 @@ impl Key {
     /// For an archive that is there.
     ///
     /// # Errors
-    /// API-001 when what was given is not what it wants.
+    /// API-003 when what was given is not what it wants.
     pub fn of(
         by: &SealedBy,
         keys: Option<&Keys>,
@@ -73,13 +73,17 @@ impl Key {
         let seal = match (by, passphrase) {
             (SealedBy::Hub { id }, _) if keys.is_some_and(|keys| keys.id == *id) => None,
             (SealedBy::Hub { .. }, _) => {
-                return Err(Error::invalid(
+                return Err(Error::new(
+                    Code::Forbidden,
                     "the archive is sealed by another hub's key: put that hub's hub.key into the \
                      data directory, or make a backup with a passphrase",
                 ));
             }
             (SealedBy::Passphrase { .. }, None) => {
-                return Err(Error::invalid("the archive is sealed by a passphrase: give it"));
+                return Err(Error::new(
+                    Code::Forbidden,
+                    "the archive is sealed by a passphrase: give it",
+                ));
             }
             (SealedBy::Passphrase { salt, memory_kib, iterations }, Some(passphrase)) => {
                 if *memory_kib > MAX_MEMORY_KIB || *iterations > MAX_ITERATIONS {
@@ -115,15 +119,13 @@ impl Key {
     /// What [`Self::close`] has sealed.
     ///
     /// # Errors
-    /// API-001 for a wrong key or an altered archive, which look alike.
+    /// API-003 for a wrong passphrase or an altered archive, which look alike.
     pub fn open(&self, keys: Option<&Keys>, sealed: Vec<u8>) -> Result<Secrets> {
-        let text = self.seal(keys)?.open_bytes(CONTEXT, sealed).ok_or_else(|| {
-            Error::invalid(match self.by {
-                SealedBy::Passphrase { .. } => {
-                    "the passphrase is wrong, or the archive was altered"
-                }
-                SealedBy::Hub { .. } => "the archive was altered",
-            })
+        let text = self.seal(keys)?.open_bytes(CONTEXT, sealed).ok_or_else(|| match self.by {
+            SealedBy::Passphrase { .. } => {
+                Error::new(Code::Forbidden, "the passphrase is wrong, or the archive was altered")
+            }
+            SealedBy::Hub { .. } => super::archive::damaged("its secrets don't open"),
         })?;
         serde_json::from_slice(&text).map_err(super::archive::damaged)
     }

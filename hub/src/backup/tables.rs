@@ -3,6 +3,8 @@
 //! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures (they are in
 //! the object store already), alerts (the rules find them again), the audit log (it is this hub's
 //! own and only grows), what webhooks are owed, and what lives for minutes.
+//!
+//! An API key that was deleted since leaves no trace, and comes back with an older backup.
 
 use serde_json::{Map, Value};
 
@@ -115,6 +117,7 @@ pub(super) const TABLES: [Kept; 14] = [
     },
     Kept {
         // A password that was changed or withdrawn since stays so.
+        secret: true,
         way: Way::Merge {
             only: None,
             conflict: "ON CONFLICT (device_id) DO UPDATE SET \

@@ -216,11 +216,13 @@ pub async fn end_mqtt(tx: &mut Write, id: &DeviceId) -> Result<bool> {
 
 /// Whether a device lives on MQTT alone.
 pub(super) async fn is_on_mqtt(db: &Db, id: &DeviceId) -> Result<bool> {
-    let there: i64 =
-        db::sql("SELECT count(*) FROM mqtt_devices WHERE device_id = $1 AND ended_at IS NULL")
-            .bind(id.as_str())
-            .value(db)
-            .await?;
+    let there: i64 = db::sql(
+        "SELECT count(*) FROM mqtt_devices m JOIN devices d ON d.device_id = m.device_id \
+         WHERE m.device_id = $1 AND m.ended_at IS NULL",
+    )
+    .bind(id.as_str())
+    .value(db)
+    .await?;
     Ok(there > 0)
 }
 

@@ -275,6 +275,25 @@ async fn what_a_device_was_acknowledged_survives_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_restored_backup_leaves_who_is_in_it_and_cuts_off_who_came_since() {
+    let world = World::start().await;
+    let mut stays = device(&world, "sensor-1", "sensor").await;
+    world.post("/api/kubeedge/backup", json!({ "name": "before" })).await;
+    let login = member(&world, "sensor-2", "sensor").await;
+    let mut newer = Paho::connect(&world.mqtt, login.clone()).await;
+    world.online("sensor-2").await;
+
+    let restored = world.post("/api/kubeedge/restore", json!({ "backup_id": "before" })).await;
+    assert_eq!(restored["sessions_closed"], 1, "{restored}");
+    newer.next("disconnected").await;
+    assert_eq!(Paho::refused(&world.mqtt, login).await, REFUSED);
+    let shown = world.get("/api/kubeedge/device/sensor-1").await;
+    assert_eq!((&shown["joined"], &shown["status"]), (&json!(true), &json!("Ready")));
+    let sent = world.send("sensor-1", json!({ "command": "blink" })).await;
+    assert_eq!(stays.message(&command("sensor-1")).await["command_id"], sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_without_an_agent_has_alerts() {
     let world = World::start().await;
     let login = member(&world, "sensor-1", "sensor").await;
