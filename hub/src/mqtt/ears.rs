@@ -3,7 +3,7 @@
 //! What devices say is committed in batches by one writer, and acknowledged to its publisher only
 //! then: what an MQTT client was acknowledged is on disk.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use cloudcore_protocol::{CommandId, Detection};
 use tokio::sync::{mpsc, oneshot};
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     payloads::{self, Malformed, Named, Order, Status},
+    quota::Quota,
     topics::Topic,
 };
 use crate::{
@@ -30,6 +31,10 @@ use crate::{
 const QUEUE: usize = 1024;
 /// Messages in one transaction.
 const BATCH: usize = 256;
+/// Refusals logged in [`A_WHILE`].
+const LINES: u32 = 100;
+/// Ten seconds.
+const A_WHILE: Duration = Duration::from_secs(10);
 
 /// What became of something said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +80,8 @@ pub(super) struct Ears {
     commands: Arc<Commands>,
     queue: mpsc::Sender<Said>,
     traffic: Traffic,
+    /// Lines in the log about refusals.
+    lines: Quota,
 }
 
 /// The one that commits.
@@ -102,7 +109,12 @@ pub(super) fn open(
     traffic: &Traffic,
 ) -> (Ears, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
-    let ears = Ears { commands: Arc::clone(commands), queue: sender, traffic: traffic.clone() };
+    let ears = Ears {
+        commands: Arc::clone(commands),
+        queue: sender,
+        traffic: traffic.clone(),
+        lines: Quota::new(LINES, A_WHILE),
+    };
     let writer = Writer {
         db: db.clone(),
         commands: Arc::clone(commands),
@@ -120,10 +132,12 @@ fn passes(error: &Error) -> bool {
 }
 
 impl Ears {
-    /// Counts and logs a message that is refused.
+    /// Counts a message that is refused, and logs it; of a flood, some.
     pub fn refuse(&self, from: &str, topic: impl std::fmt::Display, why: &str) {
         self.traffic.refuse_mqtt();
-        tracing::warn!(from, %topic, why, "an MQTT message was refused");
+        if self.lines.take() {
+            tracing::warn!(from, %topic, why, "an MQTT message was refused");
+        }
     }
 
     /// What a device says on one of its topics, handed to the writer. `Ok(None)` for what needs

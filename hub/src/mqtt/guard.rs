@@ -305,6 +305,7 @@ impl Guard for Gate {
             "publish on" => "MQTT PUBLISH",
             _ => "MQTT SUBSCRIBE",
         };
+        self.ears.refuse(&client.id, topic, "the client may not do this");
         let target: String = topic.chars().take(200).collect();
         self.record(entry(client, action, &target, Outcome::Refused)).await;
     }

@@ -16,6 +16,7 @@ mod external;
 mod guard;
 mod members;
 mod payloads;
+mod quota;
 mod routes;
 mod sessions;
 mod topics;
@@ -277,9 +278,15 @@ impl Mqtt {
             refusals: Mutex::default(),
         });
         let serving = broker.serve(Arc::clone(&gate), shutdown.clone());
-        let (served, ()) = tokio::join!(serving, gate.recheck(shutdown.clone()));
-        if let Err(error) = served {
-            tracing::error!(?error, "the MQTT broker failed");
+        // Where the broker fails this ends, and the hub with it.
+        tokio::select! {
+            served = serving => if let Err(error) = served {
+                tracing::error!(?error, "the MQTT broker failed");
+            },
+            () = async {
+                gate.recheck(shutdown.clone()).await;
+                std::future::pending::<()>().await;
+            } => {}
         }
     }
 

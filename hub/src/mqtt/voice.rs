@@ -40,7 +40,12 @@ impl Voice {
                 }
                 removed = removals.recv() => {
                     if let Ok(device) = removed {
-                        self.transport.clear(&Topic::Status(device)).await;
+                        let (sessions, transport) = (&self.sessions, Arc::clone(&self.transport));
+                        // A session that is kept for it may have a last will to come.
+                        sessions.tasks.spawn(async move {
+                            transport.end(device.as_str(), None).await;
+                            transport.clear(&Topic::Status(device)).await;
+                        });
                     }
                     continue;
                 }

@@ -16,9 +16,9 @@ use super::{Client, Refused};
 
 /// Connections that have not authenticated; more are closed at once. They take no place of a
 /// client's.
-const MAX_PENDING: usize = 64;
-/// Of those, from one address.
-const MAX_PENDING_PER_ADDRESS: usize = 32;
+const MAX_PENDING: usize = 256;
+/// Of those, from one address: all clients behind one router may come back at once.
+const MAX_PENDING_PER_ADDRESS: usize = 128;
 /// Sessions kept for clients that are away, of one owner: nobody takes the places of all.
 const MAX_KEPT_PER_OWNER: usize = 50;
 
@@ -36,6 +36,8 @@ pub(super) struct Connection<I> {
     client: OnceLock<Arc<Client<I>>>,
     /// Whether the engine has a session for it.
     began: AtomicBool,
+    /// Whether its relay has ended.
+    gone: AtomicBool,
     admitted: Notify,
     place: Mutex<Option<OwnedSemaphorePermit>>,
     cut: CancellationToken,
@@ -118,13 +120,14 @@ pub(super) struct Registered<I> {
 
 impl<I> Drop for Registered<I> {
     fn drop(&mut self) {
+        self.connection.gone.store(true, Ordering::Release);
         lock(&self.connections.by_source).remove(&self.source);
         // The client's place is free again, unless a newer connection of it took it over.
-        lock(&self.connection.place).take();
+        let place = lock(&self.connection.place).take();
         if let Some(client) = self.connection.client.get()
             && !self.connection.began.load(Ordering::Acquire)
         {
-            self.connections.release(&client.id, &self.connection);
+            self.connections.release(&client.id, &self.connection, place);
         }
     }
 }
@@ -167,6 +170,7 @@ impl<I> Connections<I> {
             refusal: OnceLock::new(),
             client: OnceLock::new(),
             began: AtomicBool::new(false),
+            gone: AtomicBool::new(false),
             admitted: Notify::new(),
             place: Mutex::default(),
             cut: CancellationToken::new(),
@@ -249,13 +253,22 @@ impl<I> Connections<I> {
         }
     }
 
-    /// The connection got a client id and never a session: whoever had the id has it again.
-    fn release(&self, client_id: &str, connection: &Arc<Connection<I>>) {
+    /// The connection got a client id and a place, and never a session: whoever had them before
+    /// has them again.
+    fn release(
+        &self,
+        client_id: &str,
+        connection: &Arc<Connection<I>>,
+        place: Option<OwnedSemaphorePermit>,
+    ) {
         let mut holders = lock(&self.by_client);
         if holders.get(client_id).is_some_and(|h| Arc::ptr_eq(&h.connection, connection))
             && let Some(holder) = holders.remove(client_id)
             && let Some(before) = holder.before
         {
+            if !before.connection.gone.load(Ordering::Acquire) {
+                *lock(&before.connection.place) = place;
+            }
             holders.insert(client_id.to_owned(), *before);
         }
     }

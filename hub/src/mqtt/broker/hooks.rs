@@ -104,7 +104,7 @@ impl<G: Guard> Hooks<G> {
                     LastWill::V5(will) => &will.topic,
                 };
                 if !permits(&publish, topic) {
-                    tracing::warn!(client_id, %peer, %topic, "a last will on a forbidden topic");
+                    tracing::info!(client_id, %peer, %topic, "a last will on a forbidden topic");
                     return Err(Refused::Forbidden);
                 }
             }
@@ -179,10 +179,6 @@ impl<G: Guard> Hooks<G> {
         if allowed {
             return SubscribeReturn::new_success(asked.opts.qos(), None);
         }
-        tracing::warn!(
-            client_id = %session.id.client_id, filter = topic_filter,
-            "an MQTT client may not subscribe to this"
-        );
         if let Some(client) = client {
             self.guard.forbade(&client, "subscribe to", topic_filter).await;
         }
@@ -199,10 +195,6 @@ impl<G: Guard> Hooks<G> {
         };
         let Some(client) = self.client(session).await else { return moved(FORBIDDEN) };
         if !permits(&client.publish, &publish.topic) {
-            tracing::warn!(
-                client_id = client.id, topic = %publish.topic,
-                "an MQTT client may not publish on this"
-            );
             self.guard.forbade(&client, "publish on", &publish.topic).await;
             return moved(FORBIDDEN);
         }

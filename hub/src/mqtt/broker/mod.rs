@@ -240,7 +240,7 @@ impl<I: Send + Sync + 'static> Broker<I> {
     /// Serves clients until `shutdown`; then all of them are cut off.
     ///
     /// # Errors
-    /// API-009 when loopback has no port for it.
+    /// API-009 when loopback has no port for it, API-007 when the engine ends by itself.
     pub async fn serve<G: Guard<Identity = I>>(
         &self,
         guard: Arc<G>,
@@ -273,7 +273,7 @@ impl<I: Send + Sync + 'static> Broker<I> {
         let inner = listener.local_addr().map_err(|e| Error::internal(e.to_string()))?;
         Hooks::register(&self.scx, guard, &self.connections, shutdown.clone()).await;
         let server = MqttServer::new(self.scx.clone()).listener_by_id(listener, 1).build();
-        let engine = tokio::spawn(server.run());
+        let mut engine = tokio::spawn(server.run());
 
         let listeners = match self.listeners.lock() {
             Ok(mut listeners) => std::mem::take(&mut *listeners),
@@ -284,10 +284,17 @@ impl<I: Send + Sync + 'static> Broker<I> {
             let connections = Arc::clone(&self.connections);
             accepting.spawn(relay::accept(socket, tls, inner, connections, shutdown.clone()));
         }
-        while accepting.join_next().await.is_some() {}
+        let failed = tokio::select! {
+            () = async { while accepting.join_next().await.is_some() {} } => false,
+            _ = &mut engine => true,
+        };
+        accepting.shutdown().await;
         engine.abort();
         self.end_sessions().await;
-        Ok(())
+        match failed {
+            true => Err(Error::internal("the MQTT engine ended by itself")),
+            false => Ok(()),
+        }
     }
 
     /// Tells the subscribers of `topic`, and with `retain` those who come later.

@@ -86,7 +86,7 @@ pub(super) async fn accept<I: Send + Sync + 'static>(
             }
         };
         let Some(pending) = connections.arrive(peer) else {
-            tracing::warn!(%peer, "too many MQTT clients that have not authenticated");
+            tracing::debug!(%peer, "too many MQTT clients that have not authenticated");
             continue;
         };
         let (connections, tls) = (Arc::clone(&connections), tls.clone());
