@@ -1,11 +1,15 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check fmt fmt-check lint deny cargo-test bench fuzz clean
+.PHONY: help setup build run test check fmt fmt-check lint deny quick-tests all-tests bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
 NO_STORE := deploy:: detection:: postgres:: ranks:: strangers::
+# Stories that keep both cores busy for minutes.
+SLOW := schemathesis::
+# Most stories wait for a program, a clock or a disk: more of them at once than there are cores.
+STORIES := --test-threads 10
 FUZZ_TARGETS := frame frame_stream join_token ids task_parse
 FUZZ_SECONDS ?= 30
 
@@ -21,16 +25,16 @@ build: ## Build hub and agent, optimised but without link-time optimisation
 run: setup build ## Start a hub and an agent that has joined it, on this machine
 	deploy/run.sh
 
-test: ## Set up and run all tests
+test: ## Set up and run all tests, on SQLite and on PostgreSQL
 	deploy/setup.sh test
-	@$(MAKE) --no-print-directory cargo-test
+	@$(MAKE) --no-print-directory all-tests
 
-check: ## What must hold before a merge: format, lints, dependencies, tests
+check: ## While you work: format, lints, dependencies, and all tests but the slow and PostgreSQL's
 	deploy/setup.sh test
 	@$(MAKE) --no-print-directory fmt-check
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory deny
-	@$(MAKE) --no-print-directory cargo-test
+	@$(MAKE) --no-print-directory quick-tests
 
 fmt: ## Format the sources
 	cargo fmt --all
@@ -46,10 +50,15 @@ deny: ## Check licences, banned and duplicate crates, sources, advisories
 	deploy/advisories.sh
 
 # The end-to-end tests start the binaries, and `cargo test` alone does not build those.
-cargo-test:
+quick-tests:
 	cargo build --workspace --bins
-	cargo test --workspace
-	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(addprefix --skip ,$(NO_STORE))
+	cargo test --workspace -- $(STORIES) $(addprefix --skip ,$(SLOW))
+
+all-tests:
+	cargo build --workspace --bins
+	cargo test --workspace -- $(STORIES)
+	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(STORIES) \
+		$(addprefix --skip ,$(NO_STORE))
 
 bench: ## Detection and command round trip, each as a ratio to a bare peer
 	deploy/setup.sh bench

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use cloudcore_protocol::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sqlx::FromRow;
 use tokio::{
@@ -35,7 +35,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const ORIGIN: &str = "cloudcore-audit";
 
 /// How a request ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It was done.
@@ -128,7 +128,7 @@ pub struct EntryFilter {
     /// Who.
     pub actor: Option<String>,
     /// How it ended.
-    pub outcome: Option<String>,
+    pub outcome: Option<Outcome>,
 }
 
 #[derive(FromRow)]
@@ -211,14 +211,14 @@ impl Audit {
         let limit = page.limit()?;
         let count = db::joined(&["SELECT count(*) FROM audit_log WHERE ", MATCHES])
             .bind(&filter.actor)
-            .bind(&filter.outcome)
+            .bind(filter.outcome.map(Outcome::as_str))
             .value(&self.db)
             .await?;
         let rows =
             ["SELECT * FROM audit_log WHERE ", MATCHES, " AND id < $3 ORDER BY id DESC LIMIT $4"];
         let rows: Vec<Row> = db::joined(&rows)
             .bind(&filter.actor)
-            .bind(&filter.outcome)
+            .bind(filter.outcome.map(Outcome::as_str))
             .bind(page.cursor.unwrap_or(i64::MAX))
             .bind(i64::try_from(limit).unwrap_or(i64::MAX))
             .all(&self.db)

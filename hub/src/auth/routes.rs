@@ -16,7 +16,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Admin, Audit, Auth, Caller, Grant, Role, User, Viewer,
     apikeys::ApiKeyInfo,
-    audit::{ChainState, EntryFilter, EntryInfo},
+    audit::{ChainState, EntryFilter, EntryInfo, Outcome},
     users::{UserChange, UserInfo},
 };
 use crate::{
@@ -362,8 +362,8 @@ struct LogQuery {
     /// Who: a user's name, an API key's id, or `anonymous`.
     actor: Option<String>,
     /// How it ended: `done`, `refused` or `failed`.
-    #[param(pattern = "^(done|refused|failed)$")]
-    outcome: Option<String>,
+    #[param(inline)]
+    outcome: Option<Outcome>,
 }
 
 /// Entries of the audit log.
@@ -389,9 +389,6 @@ async fn security_log(
     Query(query): Query<LogQuery>,
 ) -> Result<Json<LogList>, Refusal> {
     let page = Page { limit: query.limit, cursor: query.cursor };
-    if query.outcome.as_deref().is_some_and(|o| !matches!(o, "done" | "refused" | "failed")) {
-        return Err(Error::invalid("outcome must be done, refused or failed").into());
-    }
     let filter = EntryFilter { actor: query.actor, outcome: query.outcome };
     let (count, logs, next_cursor) = audit.list(page, &filter).await?;
     Ok(Json(LogList { count, logs, next_cursor }))

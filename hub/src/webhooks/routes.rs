@@ -12,7 +12,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     NewWebhook, Webhooks,
-    store::{self, Delivery, Webhook},
+    store::{self, Delivery, DeliveryState, Webhook},
 };
 use crate::{
     api::{Body, Done, Page, Path, Query, Refusal, to_the_end},
@@ -211,8 +211,8 @@ struct LogQuery {
     /// `next_cursor` of the page before.
     cursor: Option<i64>,
     /// Only those that are `pending`, `delivered` or `failed`.
-    #[param(example = "failed")]
-    status: Option<String>,
+    #[param(inline)]
+    status: Option<DeliveryState>,
 }
 
 /// Deliveries.
@@ -241,12 +241,8 @@ async fn deliveries(
     if store::target(&webhooks.db, &id).await?.is_none() {
         return Err(Error::not_found("webhook", id).into());
     }
-    let status = query.status.as_deref();
-    if status.is_some_and(|status| !matches!(status, "pending" | "delivered" | "failed")) {
-        return Err(Error::invalid("status must be pending, delivered or failed").into());
-    }
     let page = Page { limit: query.limit, cursor: query.cursor };
     let (count, deliveries, next_cursor) =
-        store::deliveries(&webhooks.db, &id, status, page).await?;
+        store::deliveries(&webhooks.db, &id, query.status, page).await?;
     Ok(Json(Log { count, deliveries, next_cursor }))
 }

@@ -3,7 +3,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use cloudcore_protocol::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sqlx::FromRow;
 use utoipa::ToSchema;
 
@@ -152,14 +152,37 @@ fn time<S: serde::Serializer>(micros: &Option<i64>, serializer: S) -> Result<S::
     micros.map(Timestamp::from_micros).serialize(serializer)
 }
 
+/// Where a delivery stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum DeliveryState {
+    /// It is tried, or tried again.
+    Pending,
+    /// The server took it.
+    Delivered,
+    /// It was given up.
+    Failed,
+}
+
+impl DeliveryState {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Delivered => "delivered",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// One page of a webhook's log, newest first; how many match; the next page's cursor.
 pub(super) async fn deliveries(
     db: &Db,
     id: &str,
-    status: Option<&str>,
+    state: Option<DeliveryState>,
     page: Page,
 ) -> Result<(i64, Vec<Delivery>, Option<i64>)> {
     let limit = page.limit()?;
+    let status = state.map(DeliveryState::as_str);
     let count = db::sql(
         "SELECT count(*) FROM webhook_deliveries \
          WHERE webhook_id = $1 AND ($2 IS NULL OR status = $2)",
@@ -241,11 +264,12 @@ pub(super) async fn settle(
 }
 
 fn verdict(answer: &Result<u16, String>, next: Option<i64>) -> (&'static str, Option<i64>) {
-    match (answer, next) {
-        (Ok(200..=299), _) => ("delivered", None),
-        (_, Some(next)) => ("pending", Some(next)),
-        (_, None) => ("failed", None),
-    }
+    let (state, next) = match (answer, next) {
+        (Ok(200..=299), _) => (DeliveryState::Delivered, None),
+        (_, Some(next)) => (DeliveryState::Pending, Some(next)),
+        (_, None) => (DeliveryState::Failed, None),
+    };
+    (state.as_str(), next)
 }
 
 /// Notes a delivery that was tried once and has ended.
