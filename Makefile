@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check fmt fmt-check lint deny quick-tests all-tests bench fuzz clean
+.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -35,6 +35,11 @@ check: ## While you work: format, lints, dependencies, and all tests but the slo
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory deny
 	@$(MAKE) --no-print-directory quick-tests
+
+openapi: ## Write docs/openapi.json, which a test compares
+	cargo build --package cloudcore-hub
+	mkdir -p docs
+	target/debug/cloudcore-hub openapi > docs/openapi.json
 
 fmt: ## Format the sources
 	cargo fmt --all

@@ -106,8 +106,8 @@ pub fn routes(cloudcore: Arc<CloudCore>) -> OpenApiRouter {
 }
 
 /// How CloudCore is
-#[utoipa::path(
-    get, path = "/api/kubeedge/cloudcore/status", tag = "CloudCore",
+#[utoipa::path(get, path = "/api/kubeedge/cloudcore/status", operation_id = "get_cloudcore_status",
+    tag = "CloudCore",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "How it is", body = Standing, example = json!({
         "status": "running", "version": "0.1.0", "pods": [],
@@ -207,8 +207,8 @@ impl Deploy {
 }
 
 /// Deploy or update CloudCore in a cluster: needs one
-#[utoipa::path(
-    post, path = "/api/kubeedge/cloudcore/deploy", tag = "CloudCore",
+#[utoipa::path(post, path = "/api/kubeedge/cloudcore/deploy", operation_id = "deploy_cloudcore",
+    tag = "CloudCore",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     request_body(content = Deploy),
     responses((status = 200, description = "Deployed", body = Deployed, example = json!({

@@ -42,8 +42,7 @@ struct Components {
 }
 
 /// How the hub is
-#[utoipa::path(
-    get, path = "/api/health", tag = "Health", security(()),
+#[utoipa::path(get, path = "/api/health", operation_id = "get_health", tag = "Health", security(()),
     responses(
         (status = 200, description = "It works", body = Health, example = json!({
             "status": "healthy", "timestamp": "2024-01-15T10:30:00Z", "version": "0.1.0",

@@ -120,8 +120,8 @@ fn changed(maintenance: &Maintenance, message: &'static str) -> Json<Changed> {
 }
 
 /// Start maintenance: joins, commands, deploys and new tokens are refused until it stops
-#[utoipa::path(
-    post, path = "/api/kubeedge/maintenance/start", tag = "Maintenance",
+#[utoipa::path(post, path = "/api/kubeedge/maintenance/start", operation_id = "start_maintenance",
+    tag = "Maintenance",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     request_body(content = Option<Start>, description = "Why; may be left out"),
     responses((status = 200, description = "There is maintenance now", body = Changed))
@@ -138,8 +138,8 @@ async fn start(
 }
 
 /// Stop maintenance
-#[utoipa::path(
-    post, path = "/api/kubeedge/maintenance/stop", tag = "Maintenance",
+#[utoipa::path(post, path = "/api/kubeedge/maintenance/stop", operation_id = "stop_maintenance",
+    tag = "Maintenance",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "There is none now", body = Changed))
 )]
@@ -154,8 +154,8 @@ async fn stop(
 }
 
 /// Whether there is maintenance
-#[utoipa::path(
-    get, path = "/api/kubeedge/maintenance/status", tag = "Maintenance",
+#[utoipa::path(get, path = "/api/kubeedge/maintenance/status", operation_id = "get_maintenance_status",
+    tag = "Maintenance",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "How it stands", body = Standing, example = json!({
         "active": true, "since": "2024-01-15T10:30:00Z", "by": "admin", "reason": "new disks"

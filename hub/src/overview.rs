@@ -62,7 +62,8 @@ struct DeviceMetrics {
 }
 
 /// Get a device's details
-#[utoipa::path(get, path = "/api/kubeedge/device/{device_id}", tag = "Devices",
+#[utoipa::path(get, path = "/api/kubeedge/device/{device_id}", operation_id = "get_device",
+    tag = "Devices",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(("device_id" = String, Path, description = "Id of the device", max_length = 100,
         example = "edge-device-laptop-001")),

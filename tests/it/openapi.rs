@@ -1,8 +1,43 @@
 //! The OpenAPI document: whole, and about this hub.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    process::Command,
+};
 
-use crate::world::World;
+use serde_json::Value;
+
+use crate::world::{World, program};
+
+/// The document as `cloudcore-hub openapi` prints it.
+pub fn printed() -> String {
+    let output = Command::new(program("cloudcore-hub")).arg("openapi").output().expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("the document is text")
+}
+
+/// Who changes the API sees it in the difference, as does who reviews it.
+#[test]
+fn the_document_is_the_one_in_docs() {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let kept = std::fs::read_to_string(&path).expect("docs/openapi.json");
+    assert!(printed() == kept, "the API has changed: run `make openapi` and commit what it writes");
+}
+
+/// A generator makes a method of each operation, named by its id.
+#[test]
+fn each_operation_has_an_id_of_its_own() {
+    let document: Value = serde_json::from_str(&printed()).expect("JSON");
+    let mut ids = BTreeSet::new();
+    for operation in document["paths"].as_object().expect("paths").values() {
+        for (method, operation) in operation.as_object().expect("operations") {
+            let id = operation["operationId"].as_str().unwrap_or_else(|| panic!("{method}"));
+            assert!(ids.insert(id.to_owned()), "two operations are {id}");
+        }
+    }
+    assert!(ids.len() > 50, "{ids:?}");
+}
 
 /// The document comes from the handlers' own attributes; a route that was put beside it has none.
 #[tokio::test(flavor = "multi_thread")]

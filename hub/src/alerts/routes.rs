@@ -87,8 +87,7 @@ impl From<Listed> for ListedAlert {
 }
 
 /// List alerts, newest first
-#[utoipa::path(
-    get, path = "/api/kubeedge/alerts", tag = "Monitoring",
+#[utoipa::path(get, path = "/api/kubeedge/alerts", operation_id = "list_alerts", tag = "Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(Wanted),
     responses((status = 200, description = "One page of the alerts", body = AlertList,

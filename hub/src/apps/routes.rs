@@ -440,7 +440,8 @@ struct Removed {
 /// Remove an app from all its devices
 ///
 /// Waits up to 20 seconds for the devices. The app is listed until each of them has removed it.
-#[utoipa::path(delete, path = "/api/kubeedge/apps/{name}", tag = "Applications",
+#[utoipa::path(delete, path = "/api/kubeedge/apps/{name}", operation_id = "delete_app",
+    tag = "Applications",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("name" = String, Path, description = "Name of the app", max_length = 63,
         example = "object-detection")),

@@ -99,7 +99,8 @@ struct Ticket {
 /// Get a ticket for a stream
 ///
 /// For browsers, whose EventSource and WebSocket can't send an Authorization header.
-#[utoipa::path(post, path = "/api/auth/ticket", tag = "Authentication",
+#[utoipa::path(post, path = "/api/auth/ticket", operation_id = "create_ticket",
+    tag = "Authentication",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "The ticket", body = Ticket)))]
 async fn ticket(
@@ -232,7 +233,8 @@ struct ChangeUser {
 /// Change a user
 ///
 /// All sessions of the user end. The last admin can't be disabled or lose the role.
-#[utoipa::path(put, path = "/api/kubeedge/users/{username}", tag = "Users",
+#[utoipa::path(put, path = "/api/kubeedge/users/{username}", operation_id = "update_user",
+    tag = "Users",
     params(("username" = String, Path, description = "Name of the user", max_length = 64)),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])), request_body = ChangeUser,
     responses((status = 200, description = "The user", body = UserAnswer<UserInfo>)))]
@@ -250,7 +252,8 @@ async fn change_user(
 /// Remove a user
 ///
 /// The last admin can't be removed.
-#[utoipa::path(delete, path = "/api/kubeedge/users/{username}", tag = "Users",
+#[utoipa::path(delete, path = "/api/kubeedge/users/{username}", operation_id = "delete_user",
+    tag = "Users",
     params(("username" = String, Path, description = "Name of the user", max_length = 64)),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "It is removed", body = Done)))]
@@ -290,7 +293,8 @@ struct CreatedKey {
 }
 
 /// Make an API key
-#[utoipa::path(post, path = "/api/kubeedge/apikeys", tag = "API keys",
+#[utoipa::path(post, path = "/api/kubeedge/apikeys", operation_id = "create_api_key",
+    tag = "API keys",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])), request_body = NewKey,
     responses((status = 200, description = "The key", body = CreatedKey)))]
 async fn create_key(
@@ -323,7 +327,8 @@ struct KeyList {
 }
 
 /// List API keys
-#[utoipa::path(get, path = "/api/kubeedge/apikeys", tag = "API keys", params(PageQuery),
+#[utoipa::path(get, path = "/api/kubeedge/apikeys", operation_id = "list_api_keys",
+    tag = "API keys", params(PageQuery),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "The keys, without what is secret", body = KeyList)))]
 async fn list_keys(
@@ -336,7 +341,8 @@ async fn list_keys(
 }
 
 /// End an API key
-#[utoipa::path(delete, path = "/api/kubeedge/apikeys/{key_id}", tag = "API keys",
+#[utoipa::path(delete, path = "/api/kubeedge/apikeys/{key_id}", operation_id = "delete_api_key",
+    tag = "API keys",
     params(("key_id" = String, Path, description = "Id of the key", max_length = 40)),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "It is ended", body = Done)))]
@@ -380,7 +386,8 @@ struct LogList {
 /// Get security logs
 ///
 /// Every change and every refusal: who, from where, what, and how it ended.
-#[utoipa::path(get, path = "/api/kubeedge/security/logs", tag = "Security", params(LogQuery),
+#[utoipa::path(get, path = "/api/kubeedge/security/logs", operation_id = "list_security_logs",
+    tag = "Security", params(LogQuery),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "The entries", body = LogList)))]
 async fn security_log(
@@ -397,7 +404,8 @@ async fn security_log(
 /// Check that the audit log is whole
 ///
 /// Each entry's hash covers the one before: an entry that was altered or taken out shows.
-#[utoipa::path(get, path = "/api/kubeedge/security/logs/verify", tag = "Security",
+#[utoipa::path(get, path = "/api/kubeedge/security/logs/verify", operation_id = "verify_security_logs",
+    tag = "Security",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "Whether the chain holds", body = ChainState)))]
 async fn verify_log(State(audit): State<Audit>, _: Admin) -> Result<Json<ChainState>, Refusal> {

@@ -65,9 +65,10 @@ fn check_passphrase(passphrase: Option<&SecretString>) -> Result<()> {
     }
 }
 
-/// Make a backup. It is listed once it is whole; one that takes longer than an answer goes on.
-#[utoipa::path(
-    post, path = "/api/kubeedge/backup", tag = "Backup",
+/// Make a backup
+///
+/// It is listed once it is whole; one that takes longer than an answer goes on.
+#[utoipa::path(post, path = "/api/kubeedge/backup", operation_id = "create_backup", tag = "Backup",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     request_body(content = Option<NewBackup>, example = json!({
         "name": "backup-20240115", "include": ["config", "tokens", "devices"],
@@ -127,9 +128,8 @@ struct BackupList {
     next_cursor: Option<String>,
 }
 
-/// List backups.
-#[utoipa::path(
-    get, path = "/api/kubeedge/backups", tag = "Backup",
+/// List backups
+#[utoipa::path(get, path = "/api/kubeedge/backups", operation_id = "list_backups", tag = "Backup",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     params(ListQuery),
     responses((status = 200, description = "One page of the backups", body = BackupList))
@@ -147,9 +147,9 @@ async fn list(
     Ok(Json(BackupList { count, backups, next_cursor }))
 }
 
-/// Remove a backup.
-#[utoipa::path(
-    delete, path = "/api/kubeedge/backup/{backup_id}", tag = "Backup",
+/// Remove a backup
+#[utoipa::path(delete, path = "/api/kubeedge/backup/{backup_id}", operation_id = "delete_backup",
+    tag = "Backup",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     params(("backup_id" = String, Path, max_length = 64, example = "backup_20240115")),
     responses((status = 200, description = "Removed", body = Done))
@@ -187,9 +187,9 @@ struct RestoreAnswer {
     restoration: Restoration,
 }
 
-/// Put a backup back into the running hub: all of it, or nothing.
-#[utoipa::path(
-    post, path = "/api/kubeedge/restore", tag = "Backup",
+/// Put a backup back into the running hub: all of it, or nothing
+#[utoipa::path(post, path = "/api/kubeedge/restore", operation_id = "restore_backup",
+    tag = "Backup",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     request_body(content = RestoreRequest, example = json!({ "backup_id": "backup_20240115" })),
     responses((status = 200, description = "Restored", body = RestoreAnswer, example = json!({

@@ -35,7 +35,8 @@ struct Link {
 /// Get a picture
 ///
 /// By the `image_url` of a command's result, which anybody may open until it ends.
-#[utoipa::path(get, path = "/api/kubeedge/images/{device_id}/{hash}", tag = "Commands",
+#[utoipa::path(get, path = "/api/kubeedge/images/{device_id}/{hash}", operation_id = "get_image",
+    tag = "Commands",
     security(()),
     params(("device_id" = String, Path, description = "Whose picture", max_length = 100),
         ("hash" = String, Path, description = "Its SHA-256, hex"), Link),

@@ -28,9 +28,11 @@ struct CertificateList {
     next_cursor: Option<i64>,
 }
 
-/// List SSL certificates: the hub's own first, then those of nodes.
-#[utoipa::path(
-    get, path = "/api/kubeedge/security/certificates", tag = "Security",
+/// List SSL certificates
+///
+/// The hub's own first, then those of nodes.
+#[utoipa::path(get, path = "/api/kubeedge/security/certificates", operation_id = "list_certificates",
+    tag = "Security",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(Filter),
     responses((status = 200, description = "One page of the certificates", body = CertificateList,
@@ -88,9 +90,11 @@ struct Renewed {
     renewed: Vec<Certificate>,
 }
 
-/// Renew SSL certificates now; sessions and requests go on.
-#[utoipa::path(
-    post, path = "/api/kubeedge/security/certificates/renew", tag = "Security",
+/// Renew SSL certificates now
+///
+/// Sessions and requests go on.
+#[utoipa::path(post, path = "/api/kubeedge/security/certificates/renew", operation_id = "renew_certificates",
+    tag = "Security",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     request_body(content = Option<Renew>, description = "What to renew; all of the hub's own where absent"),
     responses((status = 200, description = "Renewed", body = Renewed))

@@ -78,7 +78,8 @@ struct Sent {
 /// Send a command to a device
 ///
 /// Accepted is stored: the answer has an id, and the command's status tells what came of it.
-#[utoipa::path(post, path = "/api/kubeedge/device/{device_id}/command", tag = "Commands",
+#[utoipa::path(post, path = "/api/kubeedge/device/{device_id}/command", operation_id = "send_command",
+    tag = "Commands",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("device_id" = String, Path, description = "Id of the device", max_length = 100,
         example = "edge-device-001"), SendQuery),
@@ -179,7 +180,8 @@ impl CommandStatus {
 }
 
 /// Check how a command stands
-#[utoipa::path(get, path = "/api/kubeedge/command/{command_id}/status", tag = "Commands",
+#[utoipa::path(get, path = "/api/kubeedge/command/{command_id}/status", operation_id = "get_command_status",
+    tag = "Commands",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(("command_id" = String, Path, description = "Id of the command", max_length = 100,
         example = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV")),
@@ -219,7 +221,8 @@ struct CommandList {
 /// List commands, newest first
 ///
 /// A result of more than 4 KiB is left to the command's own status, and null here.
-#[utoipa::path(get, path = "/api/kubeedge/commands", tag = "Commands", params(Filter),
+#[utoipa::path(get, path = "/api/kubeedge/commands", operation_id = "list_commands",
+    tag = "Commands", params(Filter),
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "One page of them", body = CommandList)))]
 async fn list(
@@ -237,7 +240,8 @@ async fn list(
 ///
 /// One that waits is never delivered; a device that has it is told to stop. One that has ended is
 /// API-005.
-#[utoipa::path(delete, path = "/api/kubeedge/command/{command_id}", tag = "Commands",
+#[utoipa::path(delete, path = "/api/kubeedge/command/{command_id}", operation_id = "cancel_command",
+    tag = "Commands",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("command_id" = String, Path, description = "Id of the command", max_length = 100,
         example = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV")),

@@ -18,8 +18,8 @@ pub fn routes(configurations: Arc<Configurations>) -> OpenApiRouter {
 }
 
 /// Get the current configuration
-#[utoipa::path(
-    get, path = "/api/kubeedge/config", tag = "Configuration",
+#[utoipa::path(get, path = "/api/kubeedge/config", operation_id = "get_config",
+    tag = "Configuration",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "What holds now", body = Configuration,
         example = json!({
@@ -53,8 +53,8 @@ struct Changed {
 }
 
 /// Update the configuration: what is left out stays, and it holds at once and over restarts
-#[utoipa::path(
-    put, path = "/api/kubeedge/config", tag = "Configuration",
+#[utoipa::path(put, path = "/api/kubeedge/config", operation_id = "update_config",
+    tag = "Configuration",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     request_body(content = Change, example = json!({
         "token_expiry": 96, "max_devices": 100,

@@ -95,7 +95,8 @@ pub(super) struct BatchJoined {
 }
 
 /// Join several devices, at most 10
-#[utoipa::path(post, path = "/api/kubeedge/batch-join", tag = "Batch operations",
+#[utoipa::path(post, path = "/api/kubeedge/batch-join", operation_id = "batch_join_devices",
+    tag = "Batch operations",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     request_body = BatchJoin,
     responses((status = 200, description = "How each of them went", body = BatchJoined,

@@ -157,7 +157,8 @@ impl Join {
 /// Join a device
 ///
 /// Makes it known, and gives the line that its node joins with.
-#[utoipa::path(post, path = "/api/kubeedge/device/join", tag = "Devices",
+#[utoipa::path(post, path = "/api/kubeedge/device/join", operation_id = "join_device",
+    tag = "Devices",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     request_body(content = Join, example = json!({
         "node_name": "edge-node-001", "device_id": "edge-device-001", "cloud_ip": "3.70.53.21",
@@ -188,7 +189,8 @@ struct DeviceList {
 }
 
 /// List devices
-#[utoipa::path(get, path = "/api/kubeedge/devices", tag = "Devices", params(Filter),
+#[utoipa::path(get, path = "/api/kubeedge/devices", operation_id = "list_devices",
+    tag = "Devices", params(Filter),
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "One page of them", body = DeviceList)))]
 async fn list(
@@ -217,7 +219,8 @@ struct RemovedDevice {
 /// Remove a device
 ///
 /// Its certificates and tokens end, and its session is cut.
-#[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}", tag = "Devices",
+#[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}", operation_id = "delete_device",
+    tag = "Devices",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("device_id" = String, Path, description = "Id of the device", max_length = 100,
         example = "edge-device-001")),
@@ -252,7 +255,8 @@ struct Revoked {
 /// Revoke a node's tokens
 ///
 /// And the certificates that it got by them: the node is out until it joins with a new token.
-#[utoipa::path(delete, path = "/api/kubeedge/token/{node_name}", tag = "Tokens",
+#[utoipa::path(delete, path = "/api/kubeedge/token/{node_name}", operation_id = "revoke_token",
+    tag = "Tokens",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("node_name" = String, Path, description = "Name of the node", max_length = 100,
         example = "edge-node-001")),

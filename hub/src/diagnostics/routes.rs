@@ -120,7 +120,8 @@ async fn test_connection(
 }
 
 /// Get what came of tests
-#[utoipa::path(get, path = "/api/kubeedge/test/results/{test_id}", tag = "Testing",
+#[utoipa::path(get, path = "/api/kubeedge/test/results/{test_id}", operation_id = "get_test_results",
+    tag = "Testing",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     params(("test_id" = String, Path, description = "Id of the tests", max_length = 40,
         example = "test_3f9c2a71d0b84e56")),

@@ -23,14 +23,16 @@ pub(super) fn own_routes() -> OpenApiRouter {
 }
 
 /// The OpenAPI document
-#[utoipa::path(get, path = "/api/kubeedge/openapi.json", tag = "API documentation", security(()),
+#[utoipa::path(get, path = "/api/kubeedge/openapi.json", operation_id = "get_openapi",
+    tag = "API documentation", security(()),
     responses((status = 200, description = "This document", body = Object)))]
 async fn openapi(Extension(pages): Extension<Pages>) -> Response {
     text(&pages.openapi)
 }
 
 /// The same as a Postman collection, v2.1
-#[utoipa::path(get, path = "/api/kubeedge/postman.json", tag = "API documentation", security(()),
+#[utoipa::path(get, path = "/api/kubeedge/postman.json", operation_id = "get_postman_collection",
+    tag = "API documentation", security(()),
     responses((status = 200, description = "For Postman's import", body = Object)))]
 async fn postman_collection(Extension(pages): Extension<Pages>) -> Response {
     text(&pages.postman)

@@ -57,9 +57,8 @@ const CLOSE: Duration = Duration::from_secs(2);
 /// topics. The hub pings every 25 seconds. Close codes: 1001 when the hub stops, 1008 when pings
 /// stay unanswered, 1009 for a message of more than 16 KiB, 4401 when the user's session or the
 /// API key has ended.
-#[utoipa::path(
-    get,
-    path = "/ws",
+#[utoipa::path(get,
+    path = "/ws", operation_id = "websocket",
     tag = "Real-time Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"]), ("ticket" = [])),
     responses((status = 101, description = "The connection is a WebSocket from here on."))

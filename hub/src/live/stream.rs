@@ -78,9 +78,8 @@ const RETRY: Duration = Duration::from_secs(3);
 /// far as the history reaches (1024 events). Where events are lost to it, because it read too
 /// slowly or was away too long, it is told by `{"event": "lagged", "missed": …}`; `missed` counts
 /// all events, null where their number is not known. Comments keep the connection alive.
-#[utoipa::path(
-    get,
-    path = "/api/kubeedge/monitor/stream",
+#[utoipa::path(get,
+    path = "/api/kubeedge/monitor/stream", operation_id = "monitor_stream",
     tag = "Real-time Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"]), ("ticket" = [])),
     params(Asked, ("Last-Event-ID" = Option<String>, Header, description = "Id of the last event that was read.")),

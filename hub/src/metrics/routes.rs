@@ -27,8 +27,8 @@ pub fn routes(metrics: Arc<Metrics>) -> OpenApiRouter {
 }
 
 /// The fleet in numbers
-#[utoipa::path(
-    get, path = "/api/kubeedge/metrics", tag = "Monitoring",
+#[utoipa::path(get, path = "/api/kubeedge/metrics", operation_id = "get_metrics",
+    tag = "Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "As of now", body = Fleet, example = json!({
         "timestamp": "2024-01-15T10:30:00Z",
@@ -50,8 +50,8 @@ async fn fleet(State(metrics): State<Arc<Metrics>>, _: Viewer) -> Result<Json<Fl
 }
 
 /// The hub and the fleet in numbers, for Prometheus
-#[utoipa::path(
-    get, path = "/api/kubeedge/metrics/prometheus", tag = "Monitoring",
+#[utoipa::path(get, path = "/api/kubeedge/metrics/prometheus", operation_id = "get_prometheus_metrics",
+    tag = "Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "Prometheus' text form, version 0.0.4", body = String,
         content_type = "text/plain"))
@@ -62,8 +62,8 @@ async fn prometheus(State(metrics): State<Arc<Metrics>>, _: Viewer) -> Result<Re
 }
 
 /// How the hub's parts are
-#[utoipa::path(
-    get, path = "/api/kubeedge/metrics/health", tag = "Monitoring",
+#[utoipa::path(get, path = "/api/kubeedge/metrics/health", operation_id = "get_metrics_health",
+    tag = "Monitoring",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses(
         (status = 200, description = "It works, or all but the pictures do", body = Health,

@@ -21,7 +21,7 @@ pub fn routes(mqtt: Arc<Mqtt>) -> OpenApiRouter {
 }
 
 /// How MQTT is
-#[utoipa::path(get, path = "/api/kubeedge/mqtt", tag = "MQTT",
+#[utoipa::path(get, path = "/api/kubeedge/mqtt", operation_id = "get_mqtt_status", tag = "MQTT",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "The broker and its clients", body = Standing)))]
 async fn standing(State(mqtt): State<Arc<Mqtt>>, _: Viewer) -> Json<Standing> {
@@ -77,7 +77,8 @@ struct Topics {
 ///
 /// For a device without an agent. It gets a password, which is shown once; the one that it had
 /// before is good no more.
-#[utoipa::path(post, path = "/api/kubeedge/device/{device_id}/mqtt", tag = "MQTT",
+#[utoipa::path(post, path = "/api/kubeedge/device/{device_id}/mqtt", operation_id = "grant_mqtt_access",
+    tag = "MQTT",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("device_id" = String, Path, description = "The device", example = "sensor-001")),
     responses((status = 200, description = "How it gets in", body = Admission)))]
@@ -110,7 +111,8 @@ async fn admit(
 /// End a device's way in over MQTT
 ///
 /// Its password is good no more, and its session is cut off. The device stays known.
-#[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}/mqtt", tag = "MQTT",
+#[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}/mqtt", operation_id = "revoke_mqtt_access",
+    tag = "MQTT",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(("device_id" = String, Path, description = "The device", example = "sensor-001")),
     responses((status = 200, description = "It is ended", body = Done)))]

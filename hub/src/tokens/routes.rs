@@ -80,7 +80,8 @@ struct Generated {
 }
 
 /// Generate a join token
-#[utoipa::path(post, path = "/api/kubeedge/token/generate", tag = "Tokens",
+#[utoipa::path(post, path = "/api/kubeedge/token/generate", operation_id = "generate_token",
+    tag = "Tokens",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
     params(GenerateQuery),
     request_body(content = Generate, example = json!({
@@ -147,7 +148,8 @@ struct TokenList {
 }
 
 /// List join tokens
-#[utoipa::path(get, path = "/api/kubeedge/tokens", tag = "Tokens", params(ListQuery),
+#[utoipa::path(get, path = "/api/kubeedge/tokens", operation_id = "list_tokens",
+    tag = "Tokens", params(ListQuery),
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
     responses((status = 200, description = "One page of them", body = TokenList)))]
 async fn list(

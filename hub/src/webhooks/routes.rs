@@ -101,7 +101,8 @@ struct CreatedWebhook {
 /// the secret, in hex: check that one. The body's `signature` is the same over the bytes of `data`
 /// alone. The data has the event's `timestamp` and a `delivery_id` that is the same in all attempts
 /// (as is `X-CloudCore-Delivery`): refuse what you have had, and what is more than two days old.
-#[utoipa::path(post, path = "/api/kubeedge/webhooks", tag = "Webhooks",
+#[utoipa::path(post, path = "/api/kubeedge/webhooks", operation_id = "create_webhook",
+    tag = "Webhooks",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])), request_body = Create,
     responses((status = 200, description = "The webhook", body = CreatedWebhook)))]
 async fn create(
@@ -140,7 +141,8 @@ struct List {
 }
 
 /// List webhooks
-#[utoipa::path(get, path = "/api/kubeedge/webhooks", tag = "Webhooks",
+#[utoipa::path(get, path = "/api/kubeedge/webhooks", operation_id = "list_webhooks",
+    tag = "Webhooks",
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "The webhooks, without their secrets", body = List)))]
 async fn list(State(webhooks): State<Arc<Webhooks>>, _: Admin) -> Result<Json<List>, Refusal> {
@@ -151,7 +153,8 @@ async fn list(State(webhooks): State<Arc<Webhooks>>, _: Admin) -> Result<Json<Li
 /// Delete a webhook
 ///
 /// What it is still owed is not delivered.
-#[utoipa::path(delete, path = "/api/kubeedge/webhooks/{webhook_id}", tag = "Webhooks",
+#[utoipa::path(delete, path = "/api/kubeedge/webhooks/{webhook_id}", operation_id = "delete_webhook",
+    tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "Id of the webhook", max_length = 40)),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "It is deleted", body = Done)))]
@@ -183,7 +186,8 @@ struct Tested {
 /// Post a test event now
 ///
 /// The event is `test`; it is tried once.
-#[utoipa::path(post, path = "/api/kubeedge/webhooks/{webhook_id}/test", tag = "Webhooks",
+#[utoipa::path(post, path = "/api/kubeedge/webhooks/{webhook_id}/test", operation_id = "test_webhook",
+    tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "Id of the webhook", max_length = 40)),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),
     responses((status = 200, description = "What came of it", body = Tested)))]
@@ -227,7 +231,8 @@ struct Log {
 }
 
 /// Get a webhook's deliveries
-#[utoipa::path(get, path = "/api/kubeedge/webhooks/{webhook_id}/deliveries", tag = "Webhooks",
+#[utoipa::path(get, path = "/api/kubeedge/webhooks/{webhook_id}/deliveries", operation_id = "list_webhook_deliveries",
+    tag = "Webhooks",
     params(("webhook_id" = String, Path, description = "Id of the webhook", max_length = 40),
            LogQuery),
     security(("bearer" = ["admin"]), ("api_key" = ["admin"])),

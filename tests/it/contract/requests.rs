@@ -1,5 +1,7 @@
 //! Each request of the contract, by the shell and by curl, as a reader of the page would do it.
 
+mod document;
+
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
