@@ -136,11 +136,6 @@ impl Hub {
                 retention_days: config.retention.as_secs() / 86_400,
             },
         );
-        let cloudcore = CloudCore {
-            settings: Arc::clone(&settings),
-            started_at,
-            ports: ports(quic_address, http_address, https_address),
-        };
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
         let tokens = Arc::new(Tokens::new(
@@ -242,6 +237,19 @@ impl Hub {
         )
         .await?;
         let mqtt_addresses = (mqtt.address, mqtt.tls_address);
+        let cloudcore = CloudCore {
+            settings: Arc::clone(&settings),
+            started_at,
+            ports: ports(
+                quic_address,
+                [
+                    ("http", Some(http_address)),
+                    ("https", https_address),
+                    ("mqtt", mqtt.address),
+                    ("mqtts", mqtt.tls_address),
+                ],
+            ),
+        };
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -502,11 +510,11 @@ fn prepare(data_dir: &std::path::Path) -> Result<()> {
 }
 
 /// What listens, by the contract's names where it has one.
-fn ports(quic: SocketAddr, http: SocketAddr, https: Option<SocketAddr>) -> Vec<Port> {
-    let mut ports =
-        vec![Port::new("cloudhub", quic.port(), "UDP"), Port::new("http", http.port(), "TCP")];
-    ports.extend(https.map(|address| Port::new("https", address.port(), "TCP")));
-    ports
+fn ports(quic: SocketAddr, tcp: [(&'static str, Option<SocketAddr>); 4]) -> Vec<Port> {
+    let open = tcp.into_iter().filter_map(|(name, address)| {
+        address.map(|address| Port::new(name, address.port(), "TCP"))
+    });
+    std::iter::once(Port::new("cloudhub", quic.port(), "UDP")).chain(open).collect()
 }
 
 /// What nodes can connect to where the hub listens on every address: the address that the

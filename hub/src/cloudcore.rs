@@ -28,7 +28,7 @@ pub struct CloudCore {
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 #[schema(as = CloudCorePort)]
 pub struct Port {
-    /// `cloudhub` (QUIC, agents), `http` or `https` (the API).
+    /// `cloudhub` (QUIC, agents), `http` or `https` (the API), `mqtt` or `mqtts`.
     #[schema(example = "cloudhub")]
     pub name: &'static str,
     /// Its number.

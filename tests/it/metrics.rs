@@ -89,6 +89,10 @@ async fn the_hub_says_how_its_parts_are() {
     assert!(health["uptime_seconds"].is_u64());
 
     let status = world.get("/api/kubeedge/cloudcore/status").await;
+    let ports = status["services"][0]["ports"].as_array().expect("ports");
+    let names: Vec<_> = ports.iter().map(|port| port["name"].as_str().expect("a name")).collect();
+    assert_eq!(names, ["cloudhub", "http", "mqtt"]);
+    assert!(world.mqtt.ends_with(&format!(":{}", ports[2]["port"])), "{status}");
     let running = (&status["status"], &status["version"], &status["pods"]);
     assert_eq!(running, (&json!("running"), &health["version"], &json!([])));
     let port: u16 = world.quic.rsplit_once(':').unwrap().1.parse().unwrap();
