@@ -200,8 +200,8 @@ async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Listed>)> {
 }
 
 /// How much it matters: while these last, a device does nothing that it is asked, or keeps nothing.
-fn level(alert: &Alert) -> &'static str {
-    match (alert.active, alert.kind.as_str()) {
+fn level(kind: &str, active: bool) -> &'static str {
+    match (active, kind) {
         (false, _) => "info",
         (true, OFFLINE | DISK_FULL) => "critical",
         (true, _) => "warning",
@@ -213,7 +213,7 @@ fn level(alert: &Alert) -> &'static str {
 pub fn news(device: &DeviceId, node: &NodeName, alert: &Alert) -> News {
     let what = What::Alert {
         term: &alert.kind,
-        level: level(alert),
+        level: level(&alert.kind, alert.active),
         message: &alert.message,
         active: alert.active,
     };

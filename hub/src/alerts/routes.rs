@@ -5,7 +5,7 @@ use cloudcore_protocol::{DeviceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Filter, Listed, MAX_KIND, list};
+use super::{Filter, Listed, MAX_KIND, level, list};
 use crate::{
     api::{Page, Query, Refusal},
     auth::Viewer,
@@ -56,6 +56,9 @@ struct ListedAlert {
     #[serde(rename = "type")]
     #[schema(rename = "type", example = "high_cpu")]
     kind: String,
+    /// `critical` or `warning` while it is active, `info` once it has ended; as in the events.
+    #[schema(value_type = String, example = "warning")]
+    level: &'static str,
     /// For people.
     #[schema(example = "CPU usage > 90% for 5 minutes")]
     message: String,
@@ -75,6 +78,7 @@ struct ListedAlert {
 impl From<Listed> for ListedAlert {
     fn from(row: Listed) -> Self {
         Self {
+            level: level(&row.kind, row.ended_at.is_none()),
             device_id: row.device_id,
             kind: row.kind,
             message: row.message,
@@ -94,7 +98,7 @@ impl From<Listed> for ListedAlert {
         example = json!({
             "count": 1,
             "alerts": [{
-                "device_id": "camera-001", "type": "high_cpu",
+                "device_id": "camera-001", "type": "high_cpu", "level": "warning",
                 "message": "CPU usage > 90% for 5 minutes", "active": true,
                 "timestamp": "2024-01-15T10:25:00Z", "started_at": "2024-01-15T10:25:00Z",
                 "ended_at": null
