@@ -93,6 +93,8 @@ pub struct Maintenance {
 /// The settings of this hub.
 pub struct Settings {
     db: Db,
+    /// What flags and file gave, which holds where nobody changed it.
+    start: Live,
     live: ArcSwap<Live>,
     maintenance: ArcSwap<Option<Maintenance>>,
 }
@@ -106,8 +108,8 @@ impl Settings {
     /// # Errors
     /// The database's.
     pub async fn load(db: Db, start: Live) -> Result<Self> {
-        let settings =
-            Self { db, live: ArcSwap::from_pointee(start), maintenance: ArcSwap::default() };
+        let live = ArcSwap::from_pointee(start.clone());
+        let settings = Self { db, start, live, maintenance: ArcSwap::default() };
         settings.reload().await?;
         Ok(settings)
     }
@@ -117,9 +119,8 @@ impl Settings {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<()> {
-        if let Some(live) = self.read(LIVE).await? {
-            self.live.store(Arc::new(live));
-        }
+        let live = self.read(LIVE).await?.unwrap_or_else(|| self.start.clone());
+        self.live.store(Arc::new(live));
         self.maintenance.store(Arc::new(self.read(MAINTENANCE).await?));
         Ok(())
     }

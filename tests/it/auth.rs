@@ -2,8 +2,9 @@
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::world::{PASSWORD, World};
+use crate::world::{PASSWORD, World, eventually};
 
 const USERS: &str = "/api/kubeedge/users";
 const KEYS: &str = "/api/kubeedge/apikeys";
@@ -287,4 +288,51 @@ async fn the_api_describes_itself() {
     let page = page.text().await.unwrap();
     assert!(page.contains("swagger-ui"), "{page}");
     assert!(!page.contains("http://") && !page.contains("https://"), "{page}");
+}
+
+/// A request, and nobody who waits for its answer.
+async fn hang_up_after(world: &World, request: &str) {
+    let mut stream = TcpStream::connect(world.http()).await.expect("the hub listens");
+    stream.write_all(request.as_bytes()).await.expect("it is sent");
+    stream.shutdown().await.expect("it is the last of it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_hangs_up_is_in_the_audit_log() {
+    let world = World::start().await;
+    for n in 0..10 {
+        let body = json!({ "node_name": format!("cam-{n}"), "device_id": format!("cam-{n}") });
+        world.post("/api/kubeedge/device/join", body).await;
+    }
+    for n in 0..10 {
+        let request = format!(
+            "DELETE /api/kubeedge/device/cam-{n} HTTP/1.1\r\nhost: hub\r\n\
+             authorization: Bearer {}\r\n\r\n",
+            world.token()
+        );
+        hang_up_after(&world, &request).await;
+    }
+    // A request whose connection is gone before it is looked at is none.
+    eventually("what is removed to be recorded", async || {
+        let left = world.get("/api/kubeedge/devices").await["count"].as_u64().unwrap();
+        let log = world.get(&format!("{LOGS}?outcome=done&limit=500")).await;
+        let action = json!("DELETE /api/kubeedge/device/{device_id}");
+        let entries = log["logs"].as_array().unwrap();
+        let recorded = entries.iter().filter(|entry| entry["action"] == action).count();
+        (left < 10 && recorded as u64 == 10 - left).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_at_once_are_limited_as_those_one_after_another() {
+    let world = World::start().await;
+    let tries = (0..40).map(|_| async {
+        let body = json!({ "username": "mallory", "password": "guessed wrong" });
+        ask(&world, Method::POST, "/api/auth/login", &[], Some(body)).await.0
+    });
+    let answers = futures_util::future::join_all(tries).await;
+    let checked = answers.iter().filter(|status| **status == 401).count();
+    assert_eq!((checked, answers.len() - checked), (10, 30), "{answers:?}");
+    assert!(answers.iter().all(|status| [401, 429].contains(status)), "{answers:?}");
 }

@@ -673,3 +673,36 @@ async fn a_bucket_keeps_backups() {
     assert_eq!(world.call(Method::DELETE, path, None).await.0, StatusCode::OK);
     assert_eq!(s3.keys().await, Vec::<String>::new());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_restored_is_as_it_was_however_often() {
+    let mut world = World::start().await;
+    let config = "/api/kubeedge/config";
+    let before = world.get(config).await;
+    world.post(BACKUP, json!({ "name": "first", "include": ["config", "devices"] })).await;
+
+    // Settings that nobody had changed, and an app of a device that nobody knew.
+    let change = json!({ "max_devices": 5 });
+    let (status, changed) = world.call(Method::PUT, config, Some(change)).await;
+    assert_eq!(status, StatusCode::OK, "{changed}");
+    world.announce("cam-1").await;
+    let app = json!({ "name": "viewer", "image": "nginx:1", "device_ids": ["cam-1"] });
+    world.post("/api/kubeedge/apps/deploy", app).await;
+    let (status, answer) = world.restore(json!({ "backup_id": "first" })).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    assert_eq!(world.get(config).await["limits"], before["limits"]);
+    assert_eq!(world.devices().await, Vec::<String>::new());
+    let (_, answer) = world.call(Method::DELETE, "/api/kubeedge/apps/viewer", None).await;
+    let apps = world.get("/api/kubeedge/apps").await;
+    assert_eq!(apps["count"], 0, "{answer}, and then {apps}");
+
+    // Each time all have to log in again, and can.
+    for n in 0..15 {
+        let name = format!("users-{n}");
+        let made = world.post(BACKUP, json!({ "name": name, "include": ["users"] })).await;
+        let (status, answer) = world.restore(json!({ "backup_id": made["backup_id"] })).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        assert_eq!(world.call(Method::GET, config, None).await.0, StatusCode::UNAUTHORIZED);
+        world.log_in("admin", PASSWORD).await;
+    }
+}

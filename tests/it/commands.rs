@@ -287,3 +287,30 @@ async fn an_agent_killed_while_it_runs_a_command_never_runs_it_twice() {
     assert_eq!(counter.count(), 1);
     drop(agent);
 }
+
+/// A session has room for 1024 frames, and a device may have missed more.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_a_device_missed_reaches_it() {
+    let world = World::start().await;
+    let agent = world.agent("edge-1", &[]).await;
+    assert_eq!(agent.stop().await, Some(0));
+    world.offline("edge-1").await;
+
+    let order = || world.send("edge-1", json!({ "command": "get_status", "timeout": 3600 }));
+    for _ in 0..40 {
+        let cancelled = order().await;
+        let path = format!("/api/kubeedge/command/{cancelled}");
+        assert_eq!(world.call(Method::DELETE, &path, None).await.0, StatusCode::OK);
+    }
+    for _ in 0..50 {
+        futures_util::future::join_all((0..20).map(|_| order())).await;
+    }
+    let agent = world.run_agent("edge-1").await;
+    eventually("all of them to be done", async || {
+        let done = world.get("/api/kubeedge/commands?status=completed&limit=1").await;
+        (done["count"] == 1000).then_some(())
+    })
+    .await;
+    assert_eq!(world.hub_log().matches("session began").count(), 2, "it was cut off");
+    drop(agent);
+}

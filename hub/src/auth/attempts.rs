@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -32,17 +32,8 @@ impl Attempts {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether one more may try.
-    pub(super) fn allows(&self, user: &str, from: IpAddr) -> bool {
-        let failures = self.failures();
-        let below = |key: &Key, most| {
-            failures.get(key).is_none_or(|(n, since)| *n < most || since.elapsed() >= WINDOW)
-        };
-        below(&Key::User(user.to_owned()), PER_USER) && below(&Key::Address(from), PER_ADDRESS)
-    }
-
-    /// One has failed.
-    pub(super) fn failed(&self, user: &str, from: IpAddr) {
+    /// Counts one more try, before it is known how it ends; `false` where there were too many.
+    pub(super) fn begin(&self, user: &str, from: IpAddr) -> bool {
         let mut failures = self.failures();
         if failures.len() >= MAX_KEYS {
             failures.retain(|_, (_, since)| since.elapsed() < WINDOW);
@@ -51,17 +42,49 @@ impl Attempts {
             // A flood of names: what is left of the limit is the two hashes at a time.
             failures.clear();
         }
-        for key in [Key::User(user.to_owned()), Key::Address(from)] {
+        let [user, address] = keys(user, from);
+        let full = |key: &Key, most| {
+            failures.get(key).is_some_and(|(n, since)| *n >= most && since.elapsed() < WINDOW)
+        };
+        if full(&user, PER_USER) || full(&address, PER_ADDRESS) {
+            return false;
+        }
+        for key in [user, address] {
             let entry = failures.entry(key).or_insert((0, Instant::now()));
             if entry.1.elapsed() >= WINDOW {
                 *entry = (0, Instant::now());
             }
             entry.0 += 1;
         }
+        true
+    }
+
+    /// One could not be checked: it does not count.
+    pub(super) fn give_back(&self, user: &str, from: IpAddr) {
+        let mut failures = self.failures();
+        for key in keys(user, from) {
+            if let Some((n, _)) = failures.get_mut(&key) {
+                *n = n.saturating_sub(1);
+            }
+        }
     }
 
     /// One has succeeded: the name's failures are forgiven.
-    pub(super) fn succeeded(&self, user: &str) {
+    pub(super) fn succeeded(&self, user: &str, from: IpAddr) {
+        self.give_back(user, from);
         self.failures().remove(&Key::User(user.to_owned()));
+    }
+}
+
+fn keys(user: &str, from: IpAddr) -> [Key; 2] {
+    [Key::User(user.to_owned()), Key::Address(network(from))]
+}
+
+/// What an address counts as: whoever has one of IPv6 has all of its /64.
+#[must_use]
+pub fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+        address @ IpAddr::V4(_) => address,
     }
 }

@@ -28,6 +28,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 
+pub use attempts::network;
 pub use audit::{Audit, Entry, Outcome};
 pub use extract::{Admin, Identity, Operator, PublicMonitoring, Viewer, Watcher};
 pub use routes::{Acted, routes};
@@ -181,7 +182,7 @@ pub struct Auth {
     /// When the use of an API key was last noted.
     used: Mutex<HashMap<String, Instant>>,
     /// Hashing takes 19 MiB and a core: a flood of logins may not take all of either.
-    hashing: Semaphore,
+    hashing: Arc<Semaphore>,
 }
 
 impl Auth {
@@ -193,7 +194,7 @@ impl Auth {
             keys,
             attempts: Attempts::default(),
             used: Mutex::default(),
-            hashing: Semaphore::new(2),
+            hashing: Arc::new(Semaphore::new(2)),
         }
     }
 
@@ -208,24 +209,32 @@ impl Auth {
         password: &SecretString,
         from: IpAddr,
     ) -> Result<(String, User)> {
-        if !self.attempts.allows(username, from) {
+        let wrong = || Error::new(Code::Unauthenticated, "wrong username or password");
+        // Nobody has such a name: it is not to be remembered.
+        if username.len() > users::MAX_NAME {
+            return Err(wrong());
+        }
+        if !self.attempts.begin(username, from) {
             return Err(Error::new(
                 Code::RateLimited,
                 "too many failed logins: try again in five minutes",
             ));
         }
-        let wrong = || Error::new(Code::Unauthenticated, "wrong username or password");
         if password.expose_secret().chars().count() > MAX_PASSWORD {
             return Err(wrong());
         }
-        let row = users::by_name(&self.db, username).await?;
-        let stored = row.as_ref().map(|row| row.password_hash.clone()).or_else(|| NOBODY.clone());
-        let matches = self.verify(password, stored).await?;
-        let Some(row) = row.filter(|row| matches && !row.disabled) else {
-            self.attempts.failed(username, from);
-            return Err(wrong());
+        let checked = async {
+            let row = users::by_name(&self.db, username).await?;
+            let stored = row.as_ref().map(|r| r.password_hash.clone()).or_else(|| NOBODY.clone());
+            let matches = self.verify(password, stored).await?;
+            Ok::<_, Error>(row.filter(|row| matches && !row.disabled))
         };
-        self.attempts.succeeded(username);
+        let checked = checked.await;
+        if checked.is_err() {
+            self.attempts.give_back(username, from);
+        }
+        let Some(row) = checked? else { return Err(wrong()) };
+        self.attempts.succeeded(username, from);
         let (epoch, user) = (row.session_epoch, row.user()?);
         let now = Timestamp::now().seconds();
         let token = self.keys.sessions.sign(&Claims {
@@ -314,10 +323,16 @@ impl Auth {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
-        let permit = tokio::time::timeout(HASHING, self.hashing.acquire()).await;
-        let _permit = permit
+        let permit = Arc::clone(&self.hashing).acquire_owned();
+        let permit = tokio::time::timeout(HASHING, permit)
+            .await
             .map_err(|_| Error::new(Code::RateLimited, "too many logins at once: try again"))?
             .map_err(Error::internal)?;
+        let work = move || {
+            // Until the end of the work, whoever still waits for it.
+            let _permit = permit;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(Error::internal)
     }
 }

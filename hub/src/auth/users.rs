@@ -14,6 +14,9 @@ use crate::{
     keys,
 };
 
+/// Longest name, bytes.
+pub(super) const MAX_NAME: usize = 64;
+
 /// A row of `users`.
 #[derive(Debug, FromRow)]
 pub(super) struct Row {
@@ -123,7 +126,7 @@ impl Auth {
     /// # Errors
     /// API-001 for a bad name or password, API-005 when the name is taken.
     pub async fn create_user(&self, username: &str, password: &str, role: Role) -> Result<User> {
-        let name_ok = (1..=64).contains(&username.len())
+        let name_ok = (1..=MAX_NAME).contains(&username.len())
             && username.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.@".contains(&b));
         if !name_ok {
             return Err(Error::invalid(

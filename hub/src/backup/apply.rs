@@ -157,6 +157,7 @@ impl Checked {
         staged: Option<&str>,
     ) -> Result<u64> {
         let mut tx = db.write().await?;
+        tx.take_as_long_as_needed().await?;
         let wanted: Vec<_> = tables(include).collect();
         if staged.is_some() {
             check_sealed(&mut tx, include).await?;
@@ -193,10 +194,20 @@ impl Checked {
         if include.contains(&Include::Devices) {
             settle_devices(&mut tx).await?;
         }
+        if include.contains(&Include::Devices) || include.contains(&Include::Apps) {
+            // No app is to run on what is not known: nobody could take it away.
+            db::sql(
+                "DELETE FROM app_devices WHERE device_id NOT IN (SELECT device_id FROM devices)",
+            )
+            .run(&mut tx)
+            .await?;
+        }
         if include.contains(&Include::Users) {
             // No session of before becomes good again.
-            db::sql("UPDATE users SET session_epoch = session_epoch + $1 + 1")
-                .bind(epoch)
+            let archived: i64 =
+                db::sql("SELECT coalesce(max(session_epoch), 0) FROM users").value(&mut tx).await?;
+            db::sql("UPDATE users SET session_epoch = $1")
+                .bind(epoch.max(archived).saturating_add(1))
                 .run(&mut tx)
                 .await?;
         }

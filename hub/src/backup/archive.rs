@@ -102,7 +102,8 @@ pub(super) fn read(
     // What our own level takes; an archive may not ask for gigabytes.
     unpacked.window_log_max(27).map_err(damaged)?;
     let mut tar = tar::Archive::new(unpacked.take(MAX_UNPACKED));
-    let mut entries = tar.entries().map_err(damaged)?;
+    // Raw: tar would read the extensions for long names whole, however large they say they are.
+    let mut entries = tar.entries().map_err(damaged)?.raw(true);
 
     let mut first = entries.next().ok_or_else(|| damaged("it is empty"))?.map_err(damaged)?;
     if name(&first)? != MANIFEST || first.size() > MAX_MANIFEST {

@@ -75,7 +75,7 @@ impl Commands {
         let open = store::open_of(&self.db, &session.device_id).await?;
         let now = Timestamp::now();
         for id in store::cancelled_of(&self.db, &session.device_id, now).await? {
-            if session.send(cancel_frame(&id)).is_err() {
+            if session.send_when_room(cancel_frame(&id)).await.is_err() {
                 return Ok(());
             }
         }
@@ -91,7 +91,7 @@ impl Commands {
                 parameters: row.parameters,
                 time_left_ms: millis(left),
             });
-            if session.send(frame).is_err() {
+            if session.send_when_room(frame).await.is_err() {
                 break;
             }
             delivered.push((row.id, session.device_id.clone()));

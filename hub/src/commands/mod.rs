@@ -316,11 +316,16 @@ impl Commands {
         let now = Timestamp::now();
         let mut tx = self.db.write().await?;
         let mut changes = Vec::new();
-        for id in store::overdue(&mut tx, now, VERDICT).await? {
+        let overdue = store::overdue(&mut tx, now, VERDICT).await?;
+        let more = overdue.len() >= store::MAX_OVERDUE;
+        for id in overdue {
             changes.extend(apply(&mut tx, &id, None, Event::TimeOut, &Ending::default()).await?);
         }
         let next = store::next_deadline(&mut tx, now, VERDICT).await?;
         self.commit(tx, &changes).await?;
+        if more {
+            return Ok(Duration::from_millis(10));
+        }
         // A clock that jumps must not make this sleep for long.
         let longest = Duration::from_secs(30);
         Ok(next.map_or(longest, |at| at.since(now)).clamp(Duration::from_millis(10), longest))

@@ -325,8 +325,11 @@ pub(super) async fn set_state(
     Ok(())
 }
 
+/// Commands that are ended in one transaction.
+pub(super) const MAX_OVERDUE: usize = 500;
+
 /// Commands that have to be ended now: those never sent at their deadline, the others `verdict`
-/// after it. At most 500; the rest comes next time.
+/// after it. At most [`MAX_OVERDUE`]; the rest comes next time.
 pub(super) async fn overdue(
     tx: &mut Write,
     now: Timestamp,
@@ -335,10 +338,11 @@ pub(super) async fn overdue(
     let ids: Vec<String> = db::sql(
         "SELECT command_id FROM commands WHERE deadline <= $1 \
          AND status IN ('queued', 'sent', 'running') AND (status = 'queued' OR deadline <= $2) \
-         ORDER BY deadline LIMIT 500",
+         ORDER BY deadline LIMIT $3",
     )
     .bind(now.micros())
     .bind(now.micros() - i64::try_from(verdict.as_micros()).unwrap_or(0))
+    .bind(i64::try_from(MAX_OVERDUE).unwrap_or(i64::MAX))
     .values(&mut *tx)
     .await?;
     ids.into_iter().map(|id| id.try_into().map_err(Error::internal)).collect()

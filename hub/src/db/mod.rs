@@ -10,7 +10,7 @@ mod tables;
 use std::{path::Path, time::Duration};
 
 use sqlx::{
-    Connection as _, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
+    Connection as _, PgConnection, PgPool, Postgres, Sqlite, SqlitePool, Transaction,
     postgres::{PgConnectOptions, PgPoolOptions},
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
@@ -32,7 +32,12 @@ pub enum Db {
         writer: SqlitePool,
     },
     /// A server.
-    Postgres(PgPool),
+    Postgres {
+        /// For everything but writing.
+        readers: PgPool,
+        /// One connection: who waits to write keeps none from reading.
+        writer: PgPool,
+    },
 }
 
 /// A write transaction: durable when [`Write::commit`] returns, undone when it is dropped.
@@ -48,7 +53,8 @@ pub enum Write {
 const ACQUIRE: Duration = Duration::from_secs(5);
 /// The advisory lock that writers queue on; any number, but always the same.
 const WRITERS: i64 = 0x636c_6f75_6463_6f72;
-const POSTGRES_CONNECTIONS: u32 = 10;
+/// Connections for everything but writing.
+const POSTGRES_READERS: u32 = 9;
 
 impl Db {
     /// Opens the SQLite database `path`, makes it where there is none, and brings its schema up to
@@ -86,19 +92,23 @@ impl Db {
     /// password, is in no message.
     pub async fn connect(options: PgConnectOptions) -> Result<Self> {
         let place = format!("{}:{}", options.get_host(), options.get_port());
-        let options = options.application_name("cloudcore-hub").options([
+        let options = options.application_name("cloudcore-hub");
+        // By a connection of its own, which no time limit of the others binds.
+        let mut migrating =
+            PgConnection::connect_with(&options).await.map_err(|e| open_error(&place, e))?;
+        sqlx::migrate!("./migrations/postgres").run(&mut migrating).await.map_err(migrate_error)?;
+        migrating.close().await.map_err(|e| open_error(&place, e))?;
+        let options = options.options([
             ("lock_timeout", "5s"),
             ("statement_timeout", "60s"),
             ("idle_in_transaction_session_timeout", "60s"),
         ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(POSTGRES_CONNECTIONS)
-            .acquire_timeout(ACQUIRE)
-            .connect_with(options)
-            .await
-            .map_err(|e| open_error(&place, e))?;
-        sqlx::migrate!("./migrations/postgres").run(&pool).await.map_err(migrate_error)?;
-        Ok(Self::Postgres(pool))
+        let pool = |max, options| {
+            PgPoolOptions::new().max_connections(max).acquire_timeout(ACQUIRE).connect_with(options)
+        };
+        let writer = pool(1, options.clone()).await.map_err(|e| open_error(&place, e))?;
+        let readers = pool(POSTGRES_READERS, options).await.map_err(|e| open_error(&place, e))?;
+        Ok(Self::Postgres { readers, writer })
     }
 
     /// Begins a write.
@@ -111,8 +121,8 @@ impl Db {
             Self::Sqlite { writer, .. } => {
                 Write::Sqlite(writer.begin_with("BEGIN IMMEDIATE").await?)
             }
-            Self::Postgres(pool) => {
-                let mut tx = pool.begin().await?;
+            Self::Postgres { writer, .. } => {
+                let mut tx = writer.begin().await?;
                 sqlx::query("SELECT pg_advisory_xact_lock($1)")
                     .bind(WRITERS)
                     .execute(&mut *tx)
@@ -136,7 +146,7 @@ impl Db {
             Self::Sqlite { .. } => {
                 sql("SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()")
             }
-            Self::Postgres(_) => sql("SELECT pg_database_size(current_database())"),
+            Self::Postgres { .. } => sql("SELECT pg_database_size(current_database())"),
         }
         .value(self)
         .await?;
@@ -150,12 +160,26 @@ impl Db {
                 readers.close().await;
                 writer.close().await;
             }
-            Self::Postgres(pool) => pool.close().await,
+            Self::Postgres { readers, writer } => {
+                readers.close().await;
+                writer.close().await;
+            }
         }
     }
 }
 
 impl Write {
+    /// Lifts the time limit of a statement, for one whose work grows with the tables.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn take_as_long_as_needed(&mut self) -> Result<()> {
+        if let Self::Postgres(tx) = self {
+            sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut **tx).await?;
+        }
+        Ok(())
+    }
+
     /// Makes the change durable.
     ///
     /// # Errors

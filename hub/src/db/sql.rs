@@ -69,7 +69,7 @@ impl<'a> From<&'a Db> for On<'a> {
     fn from(db: &'a Db) -> Self {
         match db {
             Db::Sqlite { readers, .. } => Self::SqliteRead(readers),
-            Db::Postgres(pool) => Self::PostgresRead(pool),
+            Db::Postgres { readers, .. } => Self::PostgresRead(readers),
         }
     }
 }

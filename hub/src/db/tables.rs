@@ -66,9 +66,13 @@ impl Db {
     pub async fn snapshot(&self) -> Result<Snapshot> {
         let mut snapshot = match self {
             Self::Sqlite { readers, .. } => Snapshot::Sqlite(readers.begin().await?),
-            Self::Postgres(pool) => Snapshot::Postgres(
-                pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?,
-            ),
+            Self::Postgres { readers, .. } => {
+                let mut tx =
+                    readers.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+                // A large table takes as long as it takes.
+                sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *tx).await?;
+                Snapshot::Postgres(tx)
+            }
         };
         // The moment is that of the first statement.
         sql("SELECT count(*) FROM _sqlx_migrations").value::<i64>(&mut snapshot).await?;

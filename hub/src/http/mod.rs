@@ -30,7 +30,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use self::serve::Server;
 use crate::{
-    api::{BaseUrl, Refusal, Transport},
+    api::{BaseUrl, Refusal, Transport, to_the_end},
     auth::{Acted, Audit, Auth, Entry, Grant, Identity, Outcome, PublicMonitoring},
     error::{Code, Error, Result},
     keys,
@@ -115,23 +115,25 @@ pub fn router(
         })
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(middleware::from_fn(deprecation::tell))
-        .layer(middleware::from_fn(deadline))
         .layer(middleware::from_fn_with_state(front, enter))
         .layer(middleware::from_fn(problem::finish));
     (router, document)
 }
 
-async fn deadline(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWER, next.run(request)).await {
+/// A request that changes something goes to its end with its entry in the audit log, also when its
+/// client hangs up.
+async fn enter(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return take(front, request, next).await;
+    }
+    match to_the_end(async move { Ok(take(front, request, next).await) }).await {
         Ok(response) => response,
-        Err(_) => {
-            Error::new(Code::Unavailable, "the answer took too long; try again").into_response()
-        }
+        Err(error) => error.into_response(),
     }
 }
 
 /// Finds out who asks, counts the request, and records it where it changes something or is refused.
-async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next) -> Response {
+async fn take(front: Arc<Front>, mut request: Request, next: Next) -> Response {
     let from = request
         .extensions()
         .get::<ConnectInfo<SocketAddr>>()
@@ -158,7 +160,12 @@ async fn enter(State(front): State<Arc<Front>>, mut request: Request, next: Next
     let mut response = match (standing.filter(|standing| standing.is_over()), unknown) {
         (Some(standing), _) => too_many(standing),
         (None, Some(error)) => error.into_response(),
-        (None, None) => answer(&front, request, next).await,
+        (None, None) => match tokio::time::timeout(ANSWER, answer(&front, request, next)).await {
+            Ok(response) => response,
+            Err(_) => {
+                Error::new(Code::Unavailable, "the answer took too long; try again").into_response()
+            }
+        },
     };
     if let Some(standing) = standing {
         standing.tell(response.headers_mut());
@@ -183,9 +190,8 @@ fn too_many(standing: rate::Standing) -> Response {
 }
 
 async fn answer(front: &Front, request: Request, next: Next) -> Response {
-    if let Some(https) = front.https
-        && front.settings.live().require_tls
-        && let Some(refusal) = tls::refusal(https, &request, front.public_url.as_ref())
+    if front.settings.live().require_tls
+        && let Some(refusal) = tls::refusal(front.https, &request, front.public_url.as_ref())
     {
         return refusal.into_response();
     }

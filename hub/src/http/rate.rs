@@ -11,7 +11,7 @@ use std::{
 use axum::http::{HeaderMap, HeaderName};
 use cloudcore_protocol::Timestamp;
 
-use crate::auth::{Caller, Identity};
+use crate::auth::{Caller, Identity, network};
 
 /// A window, seconds.
 const WINDOW: i64 = 60;
@@ -49,7 +49,7 @@ impl Rates {
         let bucket = match identity {
             Identity::Caller(Caller::User(user)) => Bucket::User(user.id),
             Identity::Caller(Caller::Key { key_id, .. }) => Bucket::Key(key_id.clone()),
-            Identity::Anonymous | Identity::Invalid(_) => Bucket::Address(from),
+            Identity::Anonymous | Identity::Invalid(_) => Bucket::Address(network(from)),
         };
         let window = Timestamp::now().seconds().div_euclid(WINDOW);
         // Nothing panics while it holds the lock.

@@ -11,11 +11,11 @@ use crate::{
     error::{Code, Error},
 };
 
-/// API-003 for a request that should have come to the TLS listener, `https`. This machine itself
-/// may always come in the clear: an operator who has lost the certificate must not have locked
-/// himself out.
+/// API-003 for a request that should have come to the TLS listener, `https`, also where this start
+/// of the hub has none. This machine itself may always come in the clear: an operator who has lost
+/// the certificate must not have locked himself out.
 pub(super) fn refusal(
-    https: SocketAddr,
+    https: Option<SocketAddr>,
     request: &Request,
     public: Option<&Url>,
 ) -> Option<Refusal> {
@@ -26,9 +26,10 @@ pub(super) fn refusal(
     if from.is_some_and(|ConnectInfo(from)| from.ip().to_canonical().is_loopback()) {
         return None;
     }
-    let address = match public {
-        Some(url) if url.scheme() == "https" => url.as_str().trim_end_matches('/').to_owned(),
-        _ => address(https, authority(request)),
+    let address = match (public, https) {
+        (Some(url), _) if url.scheme() == "https" => url.as_str().trim_end_matches('/').to_owned(),
+        (_, Some(https)) => address(https, authority(request)),
+        (_, None) => "its TLS listener, which --https opens".to_owned(),
     };
     let message = format!("this hub takes plain HTTP from its own machine only: use {address}");
     Some(Error::new(Code::Forbidden, message).into())
@@ -55,11 +56,15 @@ mod tests {
     use super::*;
 
     fn said(from: &str, transport: Transport) -> Option<String> {
+        said_by("0.0.0.0:5443".parse().ok(), from, transport)
+    }
+
+    fn said_by(https: Option<SocketAddr>, from: &str, transport: Transport) -> Option<String> {
         let mut request = Request::new(Body::empty());
         request.headers_mut().insert("host", "hub.example.org:5000".parse().unwrap());
         request.extensions_mut().insert(ConnectInfo::<SocketAddr>(from.parse().unwrap()));
         request.extensions_mut().insert(transport);
-        refusal("0.0.0.0:5443".parse().unwrap(), &request, None).map(|refusal| {
+        refusal(https, &request, None).map(|refusal| {
             assert_eq!(refusal.error.code, Code::Forbidden);
             refusal.error.message.into_owned()
         })
@@ -70,6 +75,8 @@ mod tests {
         let other = said("192.0.2.1:1000", Transport::Plain).unwrap();
         assert!(other.ends_with("use https://hub.example.org:5443"), "{other}");
         assert_eq!(said("192.0.2.1:1000", Transport::Tls), None);
+        // What was asked for holds, though the hub was started without the listener.
+        assert!(said_by(None, "192.0.2.1:1000", Transport::Plain).is_some());
         for from in ["127.0.0.1:1000", "[::1]:1000", "[::ffff:127.0.0.1]:1000"] {
             assert_eq!(said(from, Transport::Plain), None);
         }

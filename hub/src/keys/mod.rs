@@ -27,6 +27,8 @@ pub struct Keys {
     pub join_tokens: Jwt,
     /// Signs expiring links to stored pictures.
     pub links: hmac::Key,
+    /// Tells one request from another, without saying what was in it.
+    pub requests: hmac::Key,
     /// Seals what is stored and has to be read again.
     pub seal: Seal,
     /// Seals backups that are made without a passphrase.
@@ -74,6 +76,7 @@ impl Keys {
             join_tokens: Jwt::new(&derive(b"join-tokens")?),
             seal: Seal::new(&derive(b"seal")?)?,
             links: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"links")?),
+            requests: hmac::Key::new(hmac::HMAC_SHA256, &derive(b"requests")?),
             backups: Seal::new(&derive(b"backups")?)?,
             id: hex(&derive(b"id")?[..8]),
         })

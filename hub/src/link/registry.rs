@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, NodeName, Timestamp};
@@ -13,6 +14,8 @@ use tokio::sync::{mpsc, watch};
 
 /// Frames that wait for one device.
 pub(super) const QUEUE: usize = 1024;
+/// How long a frame waits for room among them.
+const ROOM: Duration = Duration::from_secs(10);
 
 /// A device's live connection: of an agent over the link, or of a device by another way.
 #[derive(Debug)]
@@ -66,6 +69,24 @@ impl Session {
             Ok(()) => Ok(()),
             Err(mpsc::error::TrySendError::Closed(_)) => Err(SendError::Away),
             Err(mpsc::error::TrySendError::Full(_)) => {
+                self.close(GoodbyeReason::Protocol);
+                Err(SendError::Stuck)
+            }
+        }
+    }
+
+    /// The same, once there is room: for what may be more than the queue holds.
+    ///
+    /// # Errors
+    /// [`SendError`]; a device that reads nothing for a while is stuck.
+    pub async fn send_when_room(&self, frame: Frame) -> Result<(), SendError> {
+        if !self.is_ready() {
+            return Err(SendError::Away);
+        }
+        match tokio::time::timeout(ROOM, self.queue.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(SendError::Away),
+            Err(_) => {
                 self.close(GoodbyeReason::Protocol);
                 Err(SendError::Stuck)
             }

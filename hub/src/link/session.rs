@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    pin::pin,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -159,7 +160,33 @@ impl Live {
         let (device_id, generation) = (&session.device_id, session.generation);
         registry.begin(&session);
         tracing::info!(%device_id, generation, from = %connection.remote_address(), "session began");
-        peers.began(&session, &hello).await;
+        let mut writing = Box::pin(async {
+            while let Some(frame) = queue.recv().await {
+                writer.push(&frame)?;
+                while let Ok(frame) = queue.try_recv() {
+                    writer.push(&frame)?;
+                }
+                writer.flush().await?;
+            }
+            Ok::<_, FrameError>(())
+        });
+        // What a device missed may be more than its queue holds: it is written meanwhile.
+        let written = {
+            let mut began = pin!(peers.began(&session, &hello));
+            tokio::select! {
+                () = &mut began => None,
+                written = &mut writing => {
+                    began.await;
+                    Some(written)
+                }
+            }
+        };
+        let writing = async move {
+            match written {
+                Some(written) => written,
+                None => writing.await,
+            }
+        };
         let mut blobs = JoinSet::new();
         let own_slot = Arc::new(Semaphore::new(1));
         let reading = async {
@@ -183,16 +210,6 @@ impl Live {
                     Err(e) => break Ok(e.to_string()),
                 }
             }
-        };
-        let writing = async {
-            while let Some(frame) = queue.recv().await {
-                writer.push(&frame)?;
-                while let Ok(frame) = queue.try_recv() {
-                    writer.push(&frame)?;
-                }
-                writer.flush().await?;
-            }
-            Ok::<_, FrameError>(())
         };
         let accepting = async {
             loop {
