@@ -370,7 +370,10 @@ async fn fifty_may_watch_and_one_more_is_told_to_wait() {
         assert_eq!(socket.next().await.unwrap()["command_id"], id);
     }
     // One goes, one comes.
-    sockets.pop().unwrap().0.close(None).await.unwrap();
+    let mut leaving = sockets.pop().unwrap().0;
+    leaving.close(None).await.unwrap();
+    let answer = leaving.next().await;
+    assert!(matches!(answer, Some(Ok(Message::Close(_)))), "{answer:?}");
     crate::world::eventually("a place", async || {
         try_connect(&world, Some(world.token())).await.ok()
     })

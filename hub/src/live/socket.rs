@@ -18,7 +18,7 @@ use axum::{
 };
 use bytes::Bytes;
 use cloudcore_protocol::DeviceId;
-use futures_util::StreamExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::{
@@ -117,6 +117,8 @@ enum Answer {
 enum End {
     /// There is nobody left to tell.
     Gone,
+    /// The client has said goodbye.
+    Closed,
     /// With this last word.
     Goodbye(CloseFrame),
     /// The same, to a client whose messages can't be read any further.
@@ -154,6 +156,11 @@ impl<'a> Session<'a> {
         };
         let (frame, readable) = match end {
             End::Gone => return,
+            // The answer to the client's goodbye (RFC 6455, 5.5.1) is written by this.
+            End::Closed => {
+                let _ = timeout(CLOSE, socket.flush()).await;
+                return;
+            }
             End::Goodbye(frame) => (frame, true),
             End::Broken(frame) => (frame, false),
         };
@@ -176,7 +183,8 @@ impl<'a> Session<'a> {
         loop {
             let message = tokio::select! {
                 said = socket.next() => match said {
-                    None | Some(Ok(Message::Close(_))) => return End::Gone,
+                    None => return End::Gone,
+                    Some(Ok(Message::Close(_))) => return End::Closed,
                     Some(Err(error)) => return broken(error),
                     Some(Ok(said)) => {
                         self.alive = true;

@@ -161,6 +161,16 @@ impl Gate {
     }
 
     async fn ordered(&self, client: &ClientOf, topic: &Topic, payload: &[u8]) -> Verdict {
+        // As it is now: the last will of one whose key was withdrawn is no order any more.
+        let Identity::Caller(_, secret) = &client.identity else { return Verdict::Consume };
+        match self.auth.identify(secret.expose_secret()).await {
+            Ok(now) if now.role() != Role::Viewer => {}
+            Err(error) if error.code != Code::Unauthenticated => return Verdict::Later,
+            Ok(_) | Err(_) => {
+                self.forbade(client, "publish on", &topic.to_string()).await;
+                return Verdict::Consume;
+            }
+        }
         let ordered = self.ears.ordered(&client.id, topic, payload).await;
         let (outcome, id) = match ordered {
             Ordered::Accepted(id) => (Outcome::Done, id),

@@ -239,11 +239,15 @@ impl Mqtt {
         };
         // The writer outlives the clients: what they wait for is committed.
         let writing = CancellationToken::new();
+        let speaking = shutdown.child_token();
         let serving = async {
             match (&*self.transport, engine) {
                 (Transport::External(client), Some(engine)) => {
-                    let serving = self.serve_external(client, engine, &back, &sessions, &shutdown);
-                    Box::pin(serving).await;
+                    let audit = &parts.audit;
+                    Box::pin(
+                        self.serve_external(client, engine, &back, &sessions, audit, &shutdown),
+                    )
+                    .await;
                 }
                 (Transport::Own(broker), _) => {
                     back.notify_one();
@@ -254,8 +258,9 @@ impl Mqtt {
             sessions.tasks.close();
             sessions.tasks.wait().await;
             writing.cancel();
+            speaking.cancel();
         };
-        tokio::join!(serving, voice.run(shutdown.clone()), writer.run(writing.clone()));
+        tokio::join!(serving, voice.run(speaking.clone()), writer.run(writing.clone()));
     }
 
     async fn serve_own(
@@ -296,6 +301,7 @@ impl Mqtt {
         engine: Engine,
         back: &Arc<Notify>,
         sessions: &Arc<Sessions>,
+        audit: &Audit,
         shutdown: &CancellationToken,
     ) {
         let (sender, incoming) = mpsc::channel::<Publish>(INCOMING);
@@ -304,6 +310,8 @@ impl Mqtt {
             ears: Arc::clone(&self.ears),
             sessions: Arc::clone(sessions),
             client: client.client(),
+            audit: audit.clone(),
+            place: self.broker.clone(),
         };
         tokio::join!(
             engine.run(sender, Arc::clone(back), Arc::clone(sessions), shutdown.clone()),

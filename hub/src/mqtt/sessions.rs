@@ -2,13 +2,14 @@
 //! of agents: present while they live, sent their commands, ended when the device is removed.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, Timestamp};
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -98,16 +99,17 @@ impl Sessions {
 
     /// The device's connection has ended.
     pub fn lost(&self, device: &DeviceId, source: Option<SocketAddr>) {
-        if let Some(live) = self.live().get(device)
-            && live.source == source
+        // Out at once: one that comes back before this is dealt with begins another session.
+        if let Entry::Occupied(live) = self.live().entry(device.clone())
+            && live.get().source == source
         {
-            live.gone.cancel();
+            live.remove().gone.cancel();
         }
     }
 
     /// No device can be reached any more.
     pub fn lose_all(&self) {
-        for live in self.live().values() {
+        for (_, live) in self.live().drain() {
             live.gone.cancel();
         }
     }
@@ -123,6 +125,8 @@ impl Sessions {
         let mut revoked = false;
         let mut looks = 0;
         let mut look = tokio::time::interval(LOOK);
+        // Beside what is sent: what a device missed may be more than its queue holds.
+        let mut resuming: Option<BoxFuture<'_, ()>> = None;
         loop {
             let frame = tokio::select! {
                 biased;
@@ -138,13 +142,23 @@ impl Sessions {
                     }
                     break;
                 }
-                () = subscribed.notified(), if !session.is_ready() => {
-                    self.resume_if_heard(&session).await;
+                () = async {
+                    match &mut resuming {
+                        Some(resuming) => resuming.await,
+                        None => std::future::pending().await,
+                    }
+                } => {
+                    resuming = None;
                     continue;
                 }
-                _ = look.tick(), if !session.is_ready() && looks < LOOKS => {
+                () = subscribed.notified(), if resuming.is_none() && !session.is_ready() => {
+                    resuming = Some(Box::pin(self.resume_if_heard(&session)));
+                    continue;
+                }
+                _ = look.tick(),
+                    if resuming.is_none() && !session.is_ready() && looks < LOOKS => {
                     looks += 1;
-                    self.resume_if_heard(&session).await;
+                    resuming = Some(Box::pin(self.resume_if_heard(&session)));
                     continue;
                 }
                 frame = carrier.queue.recv() => frame,
@@ -167,6 +181,7 @@ impl Sessions {
                 None => break,
             }
         }
+        drop(resuming);
         self.finish(&session, revoked).await;
     }
 

@@ -125,7 +125,13 @@ async fn an_api_key_lets_in_until_it_is_revoked() {
     let world = World::start().await;
     let key = json!({ "name": "console", "role": "operator" });
     let made = world.post("/api/kubeedge/apikeys", key).await;
-    let login = json!({ "username": "console", "password": made["api_key"] });
+    let body = json!({ "node_name": "sensor-1", "device_id": "sensor-1" });
+    world.post("/api/kubeedge/device/join", body).await;
+    let login = json!({
+        "username": "console", "password": made["api_key"],
+        "will": { "topic": "cloudcore/broadcast/command", "payload": "{\"command\":\"blink\"}",
+                  "qos": 1 },
+    });
     let mut console = Paho::connect(&world.mqtt, login.clone()).await;
     console.subscribe("cloudcore/#").await;
     let path = format!("/api/kubeedge/apikeys/{}", made["key_id"].as_str().unwrap());
@@ -133,6 +139,14 @@ async fn an_api_key_lets_in_until_it_is_revoked() {
     assert_eq!(code, 200, "{answer}");
     console.next("disconnected").await;
     assert_eq!(Paho::refused(&world.mqtt, login).await, BAD_LOGIN);
+    // Its last will is refused: it is no order any more.
+    eventually("the last will to be refused", async || {
+        let log = world.get("/api/kubeedge/security/logs?outcome=refused").await;
+        let entries = log["logs"].as_array().unwrap();
+        entries.iter().any(|e| e["target"] == "cloudcore/broadcast/command").then_some(())
+    })
+    .await;
+    assert_eq!(world.get("/api/kubeedge/commands").await["count"], 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

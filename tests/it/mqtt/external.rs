@@ -161,6 +161,8 @@ async fn the_documented_topics_work_on_another_broker() {
     let id = got["command_id"].as_str().unwrap().to_owned();
     sensor.publish(&result("sensor-1", &id), &json!({ "status": "completed" })).await;
     world.ended(&id).await;
+    let log = world.get("/api/kubeedge/security/logs?actor=mqtt").await;
+    assert_eq!((&log["count"], &log["logs"][0]["request_id"]), (&json!(2), &json!(id)), "{log}");
 
     // The broker goes, and comes back; so does the hub, which tells all again.
     broker.stop().await;

@@ -204,7 +204,7 @@ impl<I> Connections<I> {
             return Err(Refused::Forbidden);
         }
         let kept = || holders.values().filter(|h| h.keeps && h.owner == owner).count();
-        if keeps && known.is_none() && kept() >= MAX_KEPT_PER_OWNER {
+        if keeps && !known.is_some_and(|h| h.keeps) && kept() >= MAX_KEPT_PER_OWNER {
             return Err(Refused::Full);
         }
         let inherited = known.and_then(|holder| lock(&holder.connection.place).take());

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use cloudcore_protocol::CommandId;
 use rumqttc::{
     NetworkOptions, Transport as Socket,
     v5::{
@@ -37,6 +38,7 @@ use super::{
     topics::{self, Topic},
 };
 use crate::{
+    auth::{Audit, Entry, Outcome},
     config::Place,
     error::{Error, Result},
     keys,
@@ -55,6 +57,9 @@ const KEEP_ALIVE: Duration = Duration::from_secs(20);
 const CONNECT: u64 = 10;
 /// From attempt to attempt: the first pause, and the longest.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// From try to try to store what was received.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// The hub as a client.
 pub(super) struct External {
@@ -245,6 +250,9 @@ pub(super) struct Listener {
     pub ears: Arc<Ears>,
     pub sessions: Arc<Sessions>,
     pub client: AsyncClient,
+    pub audit: Audit,
+    /// The broker, for the audit log.
+    pub place: String,
 }
 
 impl External {
@@ -259,12 +267,23 @@ impl Listener {
     pub async fn run(self, mut incoming: mpsc::Receiver<Publish>, shutdown: CancellationToken) {
         // Commits are waited for beside, in the same order, so that many go into one.
         let (later, mut settling) = mpsc::channel::<(Publish, oneshot::Receiver<Heard>)>(INCOMING);
-        let client = self.client.clone();
+        let listener = &self;
+        let stop = shutdown.clone();
         let acknowledging = async move {
-            while let Some((publish, pending)) = settling.recv().await {
-                if ears::settled(pending).await != Heard::Later {
-                    acknowledge(&client, &publish);
+            while let Some((publish, mut pending)) = settling.recv().await {
+                // A broker sends again what was not acknowledged only to a new connection: what
+                // can't be stored now is kept here, until it can.
+                while ears::settled(pending).await == Heard::Later {
+                    tokio::select! {
+                        () = tokio::time::sleep(AGAIN) => {}
+                        () = stop.cancelled() => return,
+                    }
+                    match listener.hear(&publish).await {
+                        Some(again) => pending = again,
+                        None => break,
+                    }
                 }
+                acknowledge(&listener.client, &publish);
             }
         };
         let hearing = async move {
@@ -274,11 +293,11 @@ impl Listener {
                     () = shutdown.cancelled() => return,
                 };
                 let Some(publish) = publish else { return };
-                match self.hear(&publish).await {
+                match listener.hear(&publish).await {
                     Some(pending) => {
                         let _ = later.send((publish, pending)).await;
                     }
-                    None => acknowledge(&self.client, &publish),
+                    None => acknowledge(&listener.client, &publish),
                 }
             }
         };
@@ -298,7 +317,10 @@ impl Listener {
                 return match self.ears.ordered("mqtt", &topic, &publish.payload).await {
                     // Not acknowledged: the sender's half is gone at once.
                     Ordered::Later => Some(oneshot::channel().1),
-                    _ => None,
+                    Ordered::Accepted(id) => self.record(&topic, Outcome::Done, id).await,
+                    Ordered::Refused => self.record(&topic, Outcome::Failed, None).await,
+                    // The hub's own word to a device.
+                    Ordered::Own => None,
                 };
             }
             Topic::Status(device) | Topic::Detection(device) | Topic::Result(device, _) => device,
@@ -324,6 +346,27 @@ impl Listener {
                 None
             }
         }
+    }
+
+    /// An order for the audit log: which client of the broker gave it, the broker does not say.
+    async fn record<T>(&self, topic: &Topic, outcome: Outcome, id: Option<CommandId>) -> Option<T> {
+        let action = match topic {
+            Topic::Broadcast => "MQTT PUBLISH cloudcore/broadcast/command",
+            _ => "MQTT PUBLISH cloudcore/device/{device_id}/command",
+        };
+        self.audit
+            .record(Entry {
+                actor: "mqtt".to_owned(),
+                role: None,
+                address: self.place.clone(),
+                action: action.to_owned(),
+                target: topic.to_string(),
+                outcome,
+                status: 0,
+                request_id: id.map_or_else(String::new, |id| id.to_string()),
+            })
+            .await;
+        None
     }
 
     /// A device is there while it says so.
