@@ -69,7 +69,7 @@ impl Detections {
         Ok(found.unwrap_or_default())
     }
 
-    /// How many objects all devices saw, also those that are forgotten.
+    /// How many objects the devices that are known saw, also those whose rows are forgotten.
     ///
     /// # Errors
     /// The database's.

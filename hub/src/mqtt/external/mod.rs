@@ -118,7 +118,7 @@ pub(super) fn open(place: Place, data_dir: &Path) -> Result<(External, Engine)> 
 impl External {
     /// Hands a message to the engine; whether it took it.
     pub fn publish(&self, topic: &str, payload: Bytes, retain: bool, qos: QoS) -> bool {
-        // What is missed while the broker is away is said anew when it is back.
+        // Statuses are said anew when the broker is back; other news of that time are for the API.
         if !self.connected.load(Ordering::Acquire) {
             return false;
         }
