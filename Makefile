@@ -37,8 +37,7 @@ check: ## While you work: format, lints, dependencies, and all tests but the slo
 	@$(MAKE) --no-print-directory quick-tests
 
 openapi: ## Write docs/openapi.json, which a test compares
-	cargo build --package cloudcore-hub
-	mkdir -p docs
+	cargo build --workspace --bins
 	target/debug/cloudcore-hub openapi > docs/openapi.json
 
 fmt: ## Format the sources

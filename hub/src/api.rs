@@ -289,8 +289,8 @@ pub enum Transport {
 #[derive(Debug, Clone)]
 pub struct BaseUrl(pub std::sync::Arc<str>);
 
-/// Runs a change to its end, also when the client that asked for it goes away in the middle: what
-/// follows a commit must not be left out.
+/// Runs a change to its end, also when the client that asked for it goes away in the middle, or the
+/// time for an answer is over: what follows a commit must not be left out.
 ///
 /// # Errors
 /// The change's own, or API-007 when it panicked.

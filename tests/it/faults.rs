@@ -3,6 +3,7 @@
 
 use std::{
     collections::BTreeSet,
+    process::Stdio,
     sync::{
         Arc, Mutex,
         atomic::{AtomicU32, Ordering},
@@ -12,13 +13,13 @@ use std::{
 use cloudcore_agent::outbox::Outbox;
 use reqwest::{Client, Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{process::Command, sync::Notify, task::JoinSet, time::timeout};
 
 use crate::{
     link::{detection, total},
     postgres::Server,
     volume::Volume,
-    world::{PATIENCE, Store, World, eventually},
+    world::{PATIENCE, Store, World, eventually, program},
 };
 
 /// Clients that write at the same time.
@@ -257,4 +258,24 @@ async fn a_full_disk_is_api_009_until_there_is_room() {
     acknowledged.is_kept(&world).await;
     assert_eq!(total(&world, "edge-1").await, EVENTS);
     drop(agent);
+}
+
+/// A server that takes the connection and never says anything.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_server_that_says_nothing_is_given_up() {
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let dir = tempfile::tempdir().expect("a folder");
+    let url = format!("postgres://nobody@{}/cloudcore", deaf.local_addr().expect("it is bound"));
+    let output = Command::new(program("cloudcore-hub"))
+        .args(["serve", "--http", "127.0.0.1:0", "--quic", "127.0.0.1:0"])
+        .args(["--mqtt", "127.0.0.1:0", "--data-dir"])
+        .arg(dir.path())
+        .args(["--database-url", &url])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(PATIENCE, output).await.expect("it ends in time").expect("it starts");
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert!(said.contains("can't open the database 127.0.0.1:"), "{said}");
 }

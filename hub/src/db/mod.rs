@@ -93,9 +93,11 @@ impl Db {
     pub async fn connect(options: PgConnectOptions) -> Result<Self> {
         let place = format!("{}:{}", options.get_host(), options.get_port());
         let options = options.application_name("cloudcore-hub");
-        // By a connection of its own, which no time limit of the others binds.
-        let mut migrating =
-            PgConnection::connect_with(&options).await.map_err(|e| open_error(&place, e))?;
+        // By a connection of its own, whose statements have no time limit.
+        let mut migrating = tokio::time::timeout(ACQUIRE, PgConnection::connect_with(&options))
+            .await
+            .unwrap_or(Err(sqlx::Error::PoolTimedOut))
+            .map_err(|e| open_error(&place, e))?;
         sqlx::migrate!("./migrations/postgres").run(&mut migrating).await.map_err(migrate_error)?;
         migrating.close().await.map_err(|e| open_error(&place, e))?;
         let options = options.options([
