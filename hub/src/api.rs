@@ -138,7 +138,11 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         axum::extract::Query::from_request_parts(parts, state)
             .await
             .map(|axum::extract::Query(value)| Self(value))
-            .map_err(|e| Error::invalid(e.body_text()).into())
+            .map_err(|e| {
+                let text = e.body_text();
+                let why = text.strip_prefix("Failed to deserialize query string: ");
+                Error::invalid(format!("the query: {}", why.unwrap_or(&text))).into()
+            })
     }
 }
 

@@ -540,8 +540,9 @@ fn mqtt_choice<'a>(
     advertised: &str,
 ) -> Result<mqtt::Choice<'a>> {
     Ok(match &config.mqtt {
-        config::Mqtt::External(place) => {
-            mqtt::Choice::External { place: place.clone(), data_dir: &config.data_dir }
+        config::Mqtt::External(place, silence) => {
+            let (place, silence) = (place.clone(), *silence);
+            mqtt::Choice::External { place, silence, data_dir: &config.data_dir }
         }
         config::Mqtt::Own(plain, tls) => {
             let named = config.advertise.is_some() || plain.ip().is_unspecified();

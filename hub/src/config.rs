@@ -57,6 +57,10 @@ pub struct Options {
     /// the list of processes
     #[arg(long, env = "CLOUDCORE_MQTT_URL", value_name = "URL", hide_env_values = true)]
     pub mqtt_url: Option<SecretString>,
+    /// Seconds that the word of a device on that broker stands: one that says no status for longer
+    /// is away; 0 is for ever, until its last will [default: 300]
+    #[arg(long, env = "CLOUDCORE_MQTT_SILENCE", value_name = "SECONDS")]
+    pub mqtt_silence: Option<u32>,
     /// A PostgreSQL database instead of SQLite in the data directory: postgres://user@host/name
     #[arg(long, env = "CLOUDCORE_DATABASE_URL", value_name = "URL", hide_env_values = true)]
     pub database_url: Option<SecretString>,
@@ -139,8 +143,8 @@ pub struct Config {
 pub enum Mqtt {
     /// The one inside the hub, and where it listens: plain, and by TLS.
     Own(SocketAddr, Option<SocketAddr>),
-    /// Somebody else's.
-    External(Place),
+    /// Somebody else's, and how long a device's word there stands; for ever where `None`.
+    External(Place, Option<Duration>),
 }
 
 /// Why settings are refused.
@@ -183,6 +187,7 @@ impl Options {
             mqtt: self.mqtt.or(under.mqtt),
             mqtts: self.mqtts.or(under.mqtts),
             mqtt_url: self.mqtt_url.or(under.mqtt_url),
+            mqtt_silence: self.mqtt_silence.or(under.mqtt_silence),
             database_url: self.database_url.or(under.database_url),
             advertise_address: self.advertise_address.or(under.advertise_address),
             public_url: self.public_url.or(under.public_url),
@@ -241,9 +246,17 @@ impl Options {
                 }
                 let place =
                     Place::parse(&url).map_err(|why| ConfigError::Value("mqtt-url", why))?;
-                Mqtt::External(place)
+                let silence = self.mqtt_silence.unwrap_or(300);
+                let silence = (silence > 0).then(|| Duration::from_secs(silence.into()));
+                Mqtt::External(place, silence)
             }
             None => {
+                if self.mqtt_silence.is_some() {
+                    return Err(ConfigError::Value(
+                        "mqtt-silence",
+                        "is for another broker, and mqtt-url is not given".into(),
+                    ));
+                }
                 let plain = self.mqtt.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 1883)));
                 Mqtt::Own(plain, self.mqtts)
             }

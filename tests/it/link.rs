@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use cloudcore_agent::outbox::Outbox;
-use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, EventBody, Timestamp};
+use cloudcore_protocol::{Alert, BoundingBox, Detection, DetectionPhase, EventBody, Timestamp};
 use serde_json::json;
 
 use crate::{
@@ -93,6 +93,51 @@ async fn a_device_that_reports_nonsense_holds_up_nobody() {
     }
     assert_eq!(world.get("/api/kubeedge/metrics").await["summary"]["total_detections_today"], 2);
     drop((agent, other));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agents_alerts_are_bounded() {
+    let world = World::start().await;
+    let agent = world.agent("edge-1", &[]).await;
+    agent.kill().await;
+    let outbox = Outbox::open(&world.node_dir("edge-1")).unwrap();
+    for n in 0..60 {
+        let message = "é".repeat(10_000);
+        let alert = Alert { kind: format!("trouble_{n}"), message, active: true };
+        outbox.append(EventBody::Alert(alert)).await.unwrap();
+    }
+    outbox.append(detection(1)).await.unwrap();
+    outbox.close().await;
+    let agent = world.run_agent("edge-1").await;
+    eventually("the outbox to be empty", async || {
+        let status = world.run("edge-1", "get_status", json!({})).await;
+        (status["result"]["outbox"]["waiting"].as_u64()? <= 4).then_some(())
+    })
+    .await;
+    let listed = world.get("/api/kubeedge/alerts?active=true").await;
+    let alerts = listed["alerts"].as_array().unwrap();
+    let own = alerts.iter().filter(|a| a["type"].as_str().unwrap().starts_with("trouble_"));
+    assert!(own.clone().count() <= 50 && own.clone().count() > 40, "{listed}");
+    assert!(own.clone().all(|a| a["message"].as_str().unwrap().chars().count() == 500));
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_all_devices_saw_never_falls() {
+    let world = World::start().await;
+    let agent = world.agent("edge-1", &[]).await;
+    agent.kill().await;
+    let outbox = Outbox::open(&world.node_dir("edge-1")).unwrap();
+    outbox.append(detection(1)).await.unwrap();
+    outbox.close().await;
+    let agent = world.run_agent("edge-1").await;
+    eventually("it to arrive", async || (total(&world, "edge-1").await == 1).then_some(())).await;
+    agent.kill().await;
+    world.call(reqwest::Method::DELETE, "/api/kubeedge/device/edge-1", None).await;
+    let url = world.url("/api/kubeedge/metrics/prometheus");
+    let answer = world.client().get(url).bearer_auth(world.token()).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    assert!(text.contains("\ncloudcore_detections_total 1\n"), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

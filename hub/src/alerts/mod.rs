@@ -30,6 +30,10 @@ pub const CERTIFICATE_EXPIRING: &str = "certificate_expiring";
 
 /// Longest kind, characters: the column's width.
 const MAX_KIND: usize = 50;
+/// Longest message, characters.
+const MAX_MESSAGE: usize = 500;
+/// Alerts of one device that are active at once; more are not begun.
+const MAX_ACTIVE: i64 = 50;
 
 /// An alert that has begun and not ended.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -99,12 +103,15 @@ pub async fn record(
         db::sql(
             // What a removed device had said meanwhile begins nothing.
             "INSERT INTO alerts (device_id, kind, message, started_at) \
-             SELECT $1, $2, $3, $4 FROM devices WHERE device_id = $1 ON CONFLICT DO NOTHING",
+             SELECT $1, $2, $3, $4 FROM devices WHERE device_id = $1 \
+             AND (SELECT count(*) FROM alerts WHERE device_id = $1 AND ended_at IS NULL) < $5 \
+             ON CONFLICT DO NOTHING",
         )
         .bind(device.as_str())
         .bind(clip(&alert.kind, MAX_KIND))
-        .bind(&alert.message)
+        .bind(clip(&alert.message, MAX_MESSAGE))
         .bind(at.micros())
+        .bind(MAX_ACTIVE)
         .run(&mut *tx)
         .await?
     } else {
@@ -212,9 +219,9 @@ fn level(kind: &str, active: bool) -> &'static str {
 #[must_use]
 pub fn news(device: &DeviceId, node: &NodeName, alert: &Alert) -> News {
     let what = What::Alert {
-        term: &alert.kind,
+        term: clip(&alert.kind, MAX_KIND),
         level: level(&alert.kind, alert.active),
-        message: &alert.message,
+        message: clip(&alert.message, MAX_MESSAGE),
         active: alert.active,
     };
     Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()

@@ -430,8 +430,11 @@ impl Devices {
             }
             let present = self.presence().remove(&device);
             if let Some(presence) = present {
-                let removed = What::Left { reason: "removed" };
-                self.bus.publish(news(&device, &presence.node_name, removed));
+                let left = news(&device, &presence.node_name, What::Left { reason: "removed" });
+                let mut tx = self.db.write().await?;
+                self.bus.keep(&mut tx, [&left]).await?;
+                tx.commit().await?;
+                self.bus.publish(left);
             }
         }
         Ok(cut)

@@ -135,6 +135,17 @@ pub(super) async fn insert(tx: &mut Write, row: &NewRow<'_>) -> Result<(), sqlx:
 }
 
 pub(super) async fn delete(tx: &mut Write, id: &DeviceId) -> Result<()> {
+    // What all devices saw is a counter, which never falls: theirs goes on without a name.
+    db::sql(
+        "INSERT INTO detection_totals (device_id, detections, latency_us) \
+         SELECT '', detections, latency_us FROM detection_totals WHERE device_id = $1 \
+         ON CONFLICT (device_id) DO UPDATE SET \
+         detections = detection_totals.detections + excluded.detections, \
+         latency_us = detection_totals.latency_us + excluded.latency_us",
+    )
+    .bind(id.as_str())
+    .run(&mut *tx)
+    .await?;
     for sql in [
         "DELETE FROM devices WHERE device_id = $1",
         "DELETE FROM outboxes WHERE device_id = $1",
@@ -373,13 +384,15 @@ pub struct HeartbeatRow<'a> {
     pub at: Timestamp,
     /// What it says, as the device's details show it.
     pub body: Value,
+    /// Whether newer ones may be stored already.
+    pub late: bool,
 }
 
 impl<'a> HeartbeatRow<'a> {
     /// An agent's.
     #[must_use]
     pub fn of(device_id: &'a DeviceId, at: Timestamp, heartbeat: &Heartbeat) -> Self {
-        Self { device_id, at, body: super::shown::vitals(heartbeat) }
+        Self { device_id, at, body: super::shown::vitals(heartbeat), late: false }
     }
 }
 
@@ -392,8 +405,9 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
         return Ok(());
     }
     let now = Timestamp::now().micros();
-    let row =
-        |row: &HeartbeatRow<'_>| json!([row.device_id, row.at.micros(), row.body.to_string()]);
+    let row = |row: &HeartbeatRow<'_>| {
+        json!([row.device_id, row.at.micros(), row.body.to_string(), i64::from(row.late)])
+    };
     let all = rows.iter().map(row).collect::<Value>().to_string();
     db::sql(
         "INSERT INTO heartbeats (device_id, at, received_at, body) \
@@ -409,8 +423,9 @@ pub async fn record_heartbeats(tx: &mut Write, rows: &[HeartbeatRow<'_>]) -> Res
     db::sql(
         "UPDATE devices SET heartbeat = news.body, heartbeat_at = news.at, last_seen = $2 \
          FROM (SELECT value->>0 AS device_id, CAST(value->>1 AS BIGINT) AS at, \
-               value->>2 AS body FROM {rows}) AS news \
-         WHERE devices.device_id = news.device_id",
+               value->>2 AS body, CAST(value->>3 AS BIGINT) AS late FROM {rows}) AS news \
+         WHERE devices.device_id = news.device_id \
+         AND (late = 0 OR heartbeat_at IS NULL OR heartbeat_at < news.at)",
     )
     .bind(last)
     .bind(now)

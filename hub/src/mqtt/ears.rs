@@ -61,7 +61,7 @@ pub(super) enum Ordered {
 
 #[derive(Debug)]
 enum What {
-    Status(Status),
+    Status(Status, bool),
     Detection(Detection),
     Result(CommandId, commands::Event, Ending),
 }
@@ -140,13 +140,14 @@ impl Ears {
         }
     }
 
-    /// What a device says on one of its topics, handed to the writer. `Ok(None)` for what needs
-    /// no writing.
+    /// What a device says on one of its topics, handed to the writer; `late` for what may come
+    /// after newer words. `Ok(None)` for what needs no writing.
     pub async fn said(
         &self,
         named: &Named,
         topic: &Topic,
         payload: &[u8],
+        late: bool,
     ) -> Result<Option<Pending>, Malformed> {
         let what = match topic {
             Topic::Status(_) => {
@@ -154,7 +155,7 @@ impl Ears {
                 if !status.online {
                     return Ok(None);
                 }
-                What::Status(status)
+                What::Status(status, late)
             }
             Topic::Detection(_) => What::Detection(payloads::detection(payload)?),
             Topic::Result(_, id) => {
@@ -256,9 +257,10 @@ impl Writer {
         for Said { named, what, .. } in batch {
             let (device_id, node) = (&named.device_id, &named.node_name);
             match what {
-                What::Status(status) => {
+                What::Status(status, late) => {
                     let body = status.vitals.clone();
-                    heartbeats.push(HeartbeatRow { device_id, at: status.at, body });
+                    let (at, late) = (status.at, *late);
+                    heartbeats.push(HeartbeatRow { device_id, at, body, late });
                     judged.push((device_id, node, status.at, status.heartbeat()));
                     news.push(devices::vitals_news(device_id, node, &status.vitals));
                 }

@@ -15,7 +15,7 @@ use super::{
     ears::{self, Ears, Heard, Ordered},
     members::Members,
     payloads::Named,
-    sessions::Sessions,
+    sessions::{Sessions, Way},
     topics::{self, Topic},
     transport::Transport,
 };
@@ -37,8 +37,8 @@ const MAX_ADDRESSES: usize = 10_000;
 
 /// Who a client is.
 pub(super) enum Identity {
-    /// A device that lives on MQTT.
-    Device(Named),
+    /// A device that lives on MQTT, and what proved it.
+    Device(Named, SecretString),
     /// A user or an API key, and what proved it.
     Caller(Caller, SecretString),
     /// Somebody who watches, where monitoring is public.
@@ -104,14 +104,14 @@ impl Gate {
         }
         let (username, password) =
             attempt.username.zip(attempt.password).ok_or(Refused::Credentials)?;
+        let password = std::str::from_utf8(password).map_err(|_| Refused::Credentials)?;
         if let Some(named) = self.members.prove(username, password).await.map_err(later)? {
             // A client id is a session, and a device has one.
             return match named.device_id.as_str() == attempt.client_id {
-                true => Ok(Identity::Device(named)),
+                true => Ok(Identity::Device(named, password.to_owned().into())),
                 false => Err(Refused::Forbidden),
             };
         }
-        let password = std::str::from_utf8(password).map_err(|_| Refused::Credentials)?;
         let caller = match self.auth.identify(password).await {
             Ok(caller) => caller,
             Err(error) if error.code == Code::Unauthenticated => return Err(Refused::Credentials),
@@ -129,15 +129,9 @@ impl Gate {
 
     async fn watcher(&self, attempt: &Attempt<'_>) -> Result<Identity, Refused> {
         match self.members.get(attempt.client_id).await {
-            Ok(None) => {}
-            Ok(Some(_)) => return Err(Refused::Forbidden),
-            Err(_) => return Err(Refused::Later),
-        }
-        let watching = |client: &&ClientOf| matches!(client.identity, Identity::Watcher);
-        let callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        match callers.values().filter(watching).count() < MAX_WATCHERS {
-            true => Ok(Identity::Watcher),
-            false => Err(Refused::Full),
+            Ok(None) => Ok(Identity::Watcher),
+            Ok(Some(_)) => Err(Refused::Forbidden),
+            Err(_) => Err(Refused::Later),
         }
     }
 
@@ -195,7 +189,7 @@ impl Gate {
 
 fn entry(client: &ClientOf, action: &str, target: &str, outcome: Outcome) -> Entry {
     let (actor, role) = match &client.identity {
-        Identity::Device(named) => (format!("device:{}", named.device_id), None),
+        Identity::Device(named, _) => (format!("device:{}", named.device_id), None),
         Identity::Caller(caller, _) => (caller.name().to_owned(), Some(caller.role())),
         Identity::Watcher => ("anonymous".to_owned(), None),
     };
@@ -236,17 +230,19 @@ impl Guard for Gate {
             }
         };
         Ok(match identity {
-            Identity::Device(named) => Grant {
+            Identity::Device(named, secret) => Grant {
                 owner: format!("device/{}", named.device_id),
+                at_once: None,
                 publish: topics::said_by(&named.device_id),
                 subscribe: topics::heard_by(&named.device_id),
-                identity: Identity::Device(named),
+                identity: Identity::Device(named, secret),
             },
             Identity::Caller(caller, secret) => Grant {
                 owner: match &caller {
                     Caller::User(user) => format!("user/{}", user.username),
                     Caller::Key { key_id, .. } => format!("key/{key_id}"),
                 },
+                at_once: None,
                 publish: match caller.role() {
                     Role::Viewer => Vec::new(),
                     Role::Operator | Role::Admin => {
@@ -259,6 +255,7 @@ impl Guard for Gate {
             Identity::Watcher => Grant {
                 identity: Identity::Watcher,
                 owner: "anonymous".into(),
+                at_once: Some(MAX_WATCHERS),
                 publish: Vec::new(),
                 subscribe: topics::WATCHED.iter().map(ToString::to_string).collect(),
             },
@@ -267,7 +264,10 @@ impl Guard for Gate {
 
     async fn connected(&self, client: &ClientOf) {
         match &client.identity {
-            Identity::Device(named) => self.sessions.begin(named, Some(client.source)).await,
+            Identity::Device(named, secret) => {
+                let way = Way::Own { source: client.source, secret: secret.clone() };
+                self.sessions.begin(named, way).await;
+            }
             Identity::Caller(..) | Identity::Watcher => {
                 let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
                 callers.insert(client.id.clone(), Arc::clone(client));
@@ -276,7 +276,7 @@ impl Guard for Gate {
     }
 
     async fn subscribed(&self, client: &ClientOf, filter: &str) {
-        if let Identity::Device(named) = &client.identity
+        if let Identity::Device(named, _) = &client.identity
             && filter::has(filter, &Topic::Command(named.device_id.clone()).to_string())
         {
             self.sessions.subscribed(&named.device_id);
@@ -290,12 +290,12 @@ impl Guard for Gate {
             return Verdict::Consume;
         };
         let named = match &client.identity {
-            Identity::Device(named) => named,
+            Identity::Device(named, _) => named,
             Identity::Caller(..) => return self.ordered(client, &topic, message.payload).await,
             // A watcher is granted no topic.
             Identity::Watcher => return Verdict::Consume,
         };
-        let heard = match self.ears.said(named, &topic, message.payload).await {
+        let heard = match self.ears.said(named, &topic, message.payload, false).await {
             Ok(None) => Heard::Stored,
             Ok(Some(pending)) => ears::settled(pending).await,
             Err(why) => {
@@ -322,7 +322,7 @@ impl Guard for Gate {
 
     async fn disconnected(&self, client: &ClientOf) {
         match &client.identity {
-            Identity::Device(named) => {
+            Identity::Device(named, _) => {
                 self.sessions.lost(&named.device_id, Some(client.source));
             }
             Identity::Caller(..) | Identity::Watcher => {

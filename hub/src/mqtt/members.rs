@@ -89,8 +89,8 @@ impl Members {
     ///
     /// # Errors
     /// The database's.
-    pub async fn prove(&self, device_id: &str, password: &[u8]) -> Result<Option<Named>> {
-        let hash = keys::sha256_hex(password);
+    pub async fn prove(&self, device_id: &str, password: &str) -> Result<Option<Named>> {
+        let hash = keys::sha256_hex(password.as_bytes());
         // Looked up by what it is compared with: there is nothing to time.
         let row: Option<(String, String)> = db::sql(
             "SELECT d.device_id, d.node_name FROM mqtt_devices m \

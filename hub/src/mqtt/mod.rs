@@ -27,6 +27,7 @@ use std::{
     net::SocketAddr,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use cloudcore_protocol::{DeviceId, Timestamp};
@@ -107,6 +108,8 @@ pub enum Choice<'a> {
     External {
         /// Where it is.
         place: Place,
+        /// How long a device's word there stands; for ever where there is none.
+        silence: Option<Duration>,
         /// Where the client id is kept.
         data_dir: &'a Path,
     },
@@ -121,6 +124,8 @@ pub struct Mqtt {
     /// The broker's URL.
     broker: String,
     broker_tls: Option<String>,
+    /// How long a device's word on another broker stands.
+    silence: Option<Duration>,
     members: Arc<Members>,
     ears: Arc<Ears>,
     transport: Arc<Transport>,
@@ -171,7 +176,7 @@ impl Mqtt {
         choice: Choice<'_>,
         shutdown: CancellationToken,
     ) -> Result<Arc<Self>> {
-        let (mut address, mut tls_address, mut engine) = (None, None, None);
+        let (mut address, mut tls_address, mut engine, mut standing) = (None, None, None, None);
         let (transport, broker, broker_tls) = match choice {
             Choice::Own { plain, tls, host } => {
                 let broker = Broker::bind(plain, tls, MAX_CONNECTIONS).await?;
@@ -184,7 +189,8 @@ impl Mqtt {
                     (at("mqtt", broker.address), tls_address.map(|bound| at("mqtts", bound)));
                 (Transport::Own(broker), urls.0, urls.1)
             }
-            Choice::External { place, data_dir } => {
+            Choice::External { place, silence, data_dir } => {
+                standing = silence;
                 let url = place.to_string();
                 let by_tls = place.tls.then(|| url.clone());
                 let (client, opened) = external::open(place, data_dir)?;
@@ -202,6 +208,7 @@ impl Mqtt {
         let (ears, writer) =
             ears::open(&parts.db, &parts.commands, &parts.bus, &parts.settings, &parts.traffic);
         let sessions = Arc::new(Sessions {
+            members: Arc::clone(&members),
             devices: Arc::clone(&parts.devices),
             commands: Arc::clone(&parts.commands),
             registry: Arc::clone(&parts.registry),
@@ -217,6 +224,7 @@ impl Mqtt {
             tls_address,
             broker,
             broker_tls,
+            silence: standing,
             members,
             ears: Arc::new(ears),
             transport,
@@ -312,10 +320,12 @@ impl Mqtt {
             client: client.client(),
             audit: audit.clone(),
             place: self.broker.clone(),
+            silence: self.silence,
         };
         tokio::join!(
             engine.run(sender, Arc::clone(back), Arc::clone(sessions), shutdown.clone()),
             listener.run(incoming, shutdown.clone()),
+            sessions.end_silent(self.silence, shutdown),
         );
     }
 

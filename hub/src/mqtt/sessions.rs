@@ -5,17 +5,19 @@ use std::{
     collections::{HashMap, hash_map::Entry},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, Timestamp};
 use futures_util::future::BoxFuture;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     broker::QoS,
+    members::Members,
     payloads::{self, Named},
     topics::Topic,
     transport::Transport,
@@ -31,17 +33,41 @@ use crate::{
 const LOOKS: usize = 30;
 const LOOK: Duration = Duration::from_millis(100);
 
+/// From look to look for devices on another broker that say nothing any more.
+const SILENCE_LOOK: Duration = Duration::from_secs(1);
+
+/// How a device got here.
+#[derive(Clone)]
+pub(super) enum Way {
+    /// By a connection to the hub's own broker, from this relay's address, with this password.
+    Own { source: SocketAddr, secret: SecretString },
+    /// By its word on another broker, which knows whom it lets in.
+    External,
+}
+
+impl Way {
+    /// The client's connection, where the broker is ours.
+    fn source(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Own { source, .. } => Some(*source),
+            Self::External => None,
+        }
+    }
+}
+
 #[derive(Clone)]
 pub(super) struct Live {
     session: Arc<Session>,
-    /// The client's connection, where the broker is ours.
-    source: Option<SocketAddr>,
+    way: Way,
+    /// When the device last said how it is.
+    said: Instant,
     gone: CancellationToken,
     subscribed: Arc<Notify>,
 }
 
 /// The sessions.
 pub(super) struct Sessions {
+    pub members: Arc<Members>,
     pub devices: Arc<Devices>,
     pub commands: Arc<Commands>,
     pub registry: Arc<Registry>,
@@ -63,7 +89,7 @@ impl Sessions {
     }
 
     /// A device is there.
-    pub async fn begin(self: &Arc<Self>, named: &Named, source: Option<SocketAddr>) {
+    pub async fn begin(self: &Arc<Self>, named: &Named, way: Way) {
         let device = &named.device_id;
         let told = payloads::status(
             device,
@@ -72,14 +98,15 @@ impl Sessions {
             &Value::Null,
             Some(Timestamp::now()),
         );
-        if source.is_some() {
+        if way.source().is_some() {
             // Before the client learns that it is connected: what it says itself comes after.
             self.transport.publish(&Topic::Status(device.clone()), &told, QoS::Zero).await;
         }
         let (session, carrier) = self.registry.open(device, &named.node_name);
         let live = Live {
             session: Arc::clone(&session),
-            source,
+            way,
+            said: Instant::now(),
             gone: CancellationToken::new(),
             subscribed: Arc::new(Notify::new()),
         };
@@ -101,7 +128,7 @@ impl Sessions {
     pub fn lost(&self, device: &DeviceId, source: Option<SocketAddr>) {
         // Out at once: one that comes back before this is dealt with begins another session.
         if let Entry::Occupied(live) = self.live().entry(device.clone())
-            && live.get().source == source
+            && live.get().way.source() == source
         {
             live.remove().gone.cancel();
         }
@@ -114,10 +141,60 @@ impl Sessions {
         }
     }
 
+    /// A device on another broker has said how it is.
+    pub fn heard(&self, device: &DeviceId) {
+        if let Some(live) = self.live().get_mut(device) {
+            live.said = Instant::now();
+        }
+    }
+
+    /// Ends the sessions of those on another broker who have said nothing for `silence`: no
+    /// connection of theirs ends here. Until `shutdown`; never without a `silence`.
+    pub async fn end_silent(&self, silence: Option<Duration>, shutdown: &CancellationToken) {
+        let Some(silence) = silence else { return };
+        let mut look = tokio::time::interval(SILENCE_LOOK);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = look.tick() => {}
+            }
+            self.live().retain(|device, live| {
+                let stays = live.said.elapsed() < silence;
+                if !stays {
+                    tracing::info!(%device, "a device on another MQTT broker says nothing more");
+                    live.gone.cancel();
+                }
+                stays
+            });
+        }
+    }
+
+    /// Whether what let the device in still does. Where nobody can tell, it does.
+    async fn may_stay(&self, device: &DeviceId, way: &Way) -> bool {
+        let named = match way {
+            Way::Own { secret, .. } => {
+                self.members.prove(device.as_str(), secret.expose_secret()).await
+            }
+            Way::External => self.members.get(device.as_str()).await,
+        };
+        match named {
+            Ok(named) => named.is_some(),
+            Err(error) => {
+                tracing::error!(%device, ?error, "a device on MQTT can't be looked up");
+                true
+            }
+        }
+    }
+
     /// Carries what is sent to the device, until it is gone.
     async fn carry(&self, live: Live, mut carrier: Carrier) {
-        let Live { session, source, gone, subscribed } = live;
-        let device = &session.device_id;
+        let Live { session, way, gone, subscribed, .. } = live;
+        let (device, source) = (&session.device_id, way.source());
+        // Looked at again: what let it in may have ended before the session stood in the registry.
+        if !self.may_stay(device, &way).await {
+            self.transport.end(device.as_str(), source).await;
+            return self.finish(&session, true).await;
+        }
         let about = json!({ "addresses": [], "capabilities": ["mqtt"] });
         if let Err(error) = self.devices.arrived(device, &session.node_name, None, &about).await {
             tracing::error!(%device, ?error, "a device's arrival can't be stored");

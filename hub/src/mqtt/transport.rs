@@ -43,7 +43,13 @@ impl Transport {
                 }
                 sent.is_ok()
             }
-            Self::External(client) => client.publish(&topic.to_string(), payload, retain, qos),
+            Self::External(client) => match topic {
+                // Statuses are said anew when the broker is back, and commands are sent again.
+                Topic::Result(..) | Topic::Alerts => {
+                    client.publish_late(&topic.to_string(), payload)
+                }
+                _ => client.publish(&topic.to_string(), payload, retain, qos),
+            },
         }
     }
 

@@ -15,6 +15,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use cloudcore_protocol::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
+use tokio::sync::Mutex;
 use url::Url;
 
 pub use routes::routes;
@@ -39,6 +40,8 @@ pub struct Webhooks {
     db: Db,
     keys: Arc<Keys>,
     bus: Arc<Bus>,
+    /// Held while they are read again, so that what was read last stands.
+    reloading: Mutex<()>,
     client: reqwest::Client,
     allow_private: bool,
 }
@@ -68,7 +71,7 @@ impl Webhooks {
             .dns_resolver(Arc::new(Resolver { allow_private }))
             .build()
             .map_err(Error::internal)?;
-        let webhooks = Self { db, keys, bus, client, allow_private };
+        let webhooks = Self { db, keys, bus, reloading: Mutex::default(), client, allow_private };
         webhooks.reload().await?;
         Ok(webhooks)
     }
@@ -78,6 +81,7 @@ impl Webhooks {
     /// # Errors
     /// The database's.
     pub async fn reload(&self) -> Result<()> {
+        let _alone = self.reloading.lock().await;
         self.bus.outbox().set_subscribers(store::subscribers(&self.db).await?);
         Ok(())
     }
@@ -148,7 +152,6 @@ impl Webhooks {
     }
 }
 
-/// What a secret is sealed for.
 /// What the secret of a webhook is sealed for.
 #[must_use]
 pub fn context(webhook_id: &str) -> String {

@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    client::{Paho, bare, connect_packet, mosquitto, packet},
+    client::{Paho, anonymous_packet, bare, connect_packet, mosquitto, packet},
     command, device, member, status,
 };
 use crate::world::{PATIENCE, World, eventually};
@@ -174,6 +174,68 @@ async fn a_hundred_connections_and_not_one_more() {
     .await;
     Paho::connect(&world.mqtt, login).await;
     drop(again);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_leave_places_for_those_with_a_name() {
+    let world = World::start_with(&["--public-monitoring"]).await;
+    let mut burst = tokio::task::JoinSet::new();
+    for n in 0..80 {
+        let address = world.mqtt.clone();
+        burst.spawn(async move {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(&anonymous_packet(&format!("watcher-{n}"))).await.unwrap();
+            let mut answer = [0; 4];
+            let read = timeout(PATIENCE, socket.read_exact(&mut answer)).await;
+            read.expect("in time").expect("an answer");
+            (socket, answer[3])
+        });
+    }
+    let answers = burst.join_all().await;
+    let count = |code| answers.iter().filter(|(_, answer)| *answer == code).count();
+    assert_eq!((count(0), count(3)), (50, 30));
+    assert_eq!(bare(&world, "me").await.1, 0);
+}
+
+/// MQTT 5, section 3.14.2.2.2.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goodbye_keeps_no_session_that_the_greeting_did_not_ask_for() {
+    let world = World::start().await;
+    let text = |text: &str| {
+        let length = u16::try_from(text.len()).unwrap();
+        [&length.to_be_bytes()[..], text.as_bytes()].concat()
+    };
+    let greeting = |clean: u8, expiry: u32| {
+        let properties = [&[5, 0x11][..], &expiry.to_be_bytes()].concat();
+        let head = [0, 4, b'M', b'Q', b'T', b'T', 5, 0xc0 | clean, 0, 60];
+        let login = [text("guest"), text("admin"), text(world.token())].concat();
+        packet(0x10, &[&head[..], &properties, &login].concat())
+    };
+    let greet = async |clean, expiry| {
+        let mut socket = TcpStream::connect(&world.mqtt).await.unwrap();
+        socket.write_all(&greeting(clean, expiry)).await.unwrap();
+        let mut answer = [0; 4];
+        socket.read_exact(&mut answer).await.unwrap();
+        assert_eq!((answer[0], answer[3]), (0x20, 0), "{answer:?}");
+        (socket, answer[2] == 1)
+    };
+    let expiry = [0, 5, 0x11, 0, 0, 14, 16];
+    let away = async || {
+        eventually("it to be gone", async || {
+            (world.get("/api/kubeedge/mqtt").await["connections"] == 0).then_some(())
+        })
+        .await;
+    };
+    for (asked, is_kept) in [(0, false), (60, true)] {
+        let (mut socket, _) = greet(2, asked).await;
+        socket.write_all(&packet(0xe0, &expiry)).await.unwrap();
+        drop(socket);
+        away().await;
+        let (socket, present) = greet(0, 0).await;
+        assert_eq!(present, is_kept, "asked for {asked} s");
+        drop(socket);
+        away().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

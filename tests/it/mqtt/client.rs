@@ -73,7 +73,7 @@ impl Paho {
         connected["code"].as_i64().expect("a code")
     }
 
-    async fn order(&mut self, order: Value) {
+    pub async fn order(&mut self, order: Value) {
         let line = format!("{order}\n");
         self.orders.write_all(line.as_bytes()).await.expect("it reads");
     }
@@ -168,6 +168,15 @@ pub fn connect_packet(client_id: &str, username: &str, password: &str) -> Vec<u8
         body.extend_from_slice(&length.to_be_bytes());
         body.extend_from_slice(text.as_bytes());
     }
+    packet(0x10, &body)
+}
+
+/// A CONNECT packet of MQTT 3.1.1, of a client that does not say who it is.
+pub fn anonymous_packet(client_id: &str) -> Vec<u8> {
+    let mut body = b"\0\x04MQTT\x04\x02\0\x3c".to_vec();
+    let length = u16::try_from(client_id.len()).expect("a short text");
+    body.extend_from_slice(&length.to_be_bytes());
+    body.extend_from_slice(client_id.as_bytes());
     packet(0x10, &body)
 }
 

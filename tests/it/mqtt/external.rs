@@ -212,6 +212,64 @@ async fn what_is_published_while_the_hub_is_away_is_not_lost() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn results_and_alerts_wait_for_a_broker_that_is_away() {
+    let mut broker = Mosquitto::start("").await;
+    let world = World::start_with(&["--mqtt-url", &broker.url()]).await;
+    connected(&world).await;
+    let agent = world.agent("edge-1", &[]).await;
+    // Kept for it while the broker is away.
+    let mut login = Mosquitto::login();
+    login["client_id"] = json!("people");
+    login["clean"] = json!(false);
+    let mut people = Paho::connect(&broker.address(), login.clone()).await;
+    people.order(json!({ "do": "subscribe", "topic": "cloudcore/#", "qos": 1 })).await;
+    people.next("subscribed").await;
+    broker.stop().await;
+    eventually("the hub to notice", async || {
+        (world.get("/api/kubeedge/mqtt").await["connected"] == false).then_some(())
+    })
+    .await;
+    let done = world.run("edge-1", "get_status", json!({})).await;
+    assert_eq!(done["status"], "completed");
+    let id = done["command_id"].as_str().unwrap();
+    broker.run().await;
+    let mut people = Paho::connect(&broker.address(), login).await;
+    let topic = result("edge-1", id);
+    let told = people
+        .find("message", |m| {
+            m["topic"] == topic.as_str() && m["payload"].as_str().unwrap().contains("completed")
+        })
+        .await;
+    assert_eq!(told["retain"], false);
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_says_nothing_more_is_away() {
+    let broker = Mosquitto::start("").await;
+    let mut world = World::start_with(&["--mqtt-url", &broker.url(), "--mqtt-silence", "2"]).await;
+    connected(&world).await;
+    for id in ["quiet", "dead"] {
+        let body = json!({ "node_name": id, "device_id": id });
+        world.post("/api/kubeedge/device/join", body).await;
+        world.post(&format!("/api/kubeedge/device/{id}/mqtt"), json!({})).await;
+    }
+    let mut people = Paho::connect(&broker.address(), Mosquitto::login()).await;
+    // One has a clock, and said so long ago; the other one says nothing more from now on.
+    let old = "{\"online\":true,\"timestamp\":\"2026-01-01T00:00:00Z\"}";
+    people.publish_text(&status("quiet"), "{\"online\":true}", 1, true).await;
+    world.online("quiet").await;
+    world.offline("quiet").await;
+    world.kill_hub().await;
+    people.publish_text(&status("dead"), old, 1, true).await;
+    people.publish_text(&status("quiet"), "{\"online\":true}", 1, true).await;
+    world.start_hub().await;
+    world.online("quiet").await;
+    world.offline("quiet").await;
+    assert_eq!(world.stop_hub().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_broker_by_tls_is_checked() {
     let dir = TempDir::with_prefix("cloudcore-tls-").unwrap();
     let path = |name: &str| dir.path().join(name).display().to_string();

@@ -72,6 +72,16 @@ impl<I> Connection<I> {
     }
 }
 
+/// On what terms a client comes in.
+pub(super) struct Terms {
+    /// Whose its client id is.
+    pub owner: String,
+    /// How many clients of this owner may be connected at once.
+    pub at_once: Option<usize>,
+    /// Whether its session outlives the connection.
+    pub keeps: bool,
+}
+
 /// Who has a client id.
 struct Holder<I> {
     owner: String,
@@ -195,8 +205,7 @@ impl<I> Connections<I> {
         &self,
         connection: &Arc<Connection<I>>,
         client: Client<I>,
-        owner: String,
-        keeps: bool,
+        Terms { owner, at_once, keeps }: Terms,
     ) -> Result<(), Refused> {
         let mut holders = lock(&self.by_client);
         let known = holders.get(&client.id);
@@ -205,6 +214,14 @@ impl<I> Connections<I> {
         }
         let kept = || holders.values().filter(|h| h.keeps && h.owner == owner).count();
         if keeps && !known.is_some_and(|h| h.keeps) && kept() >= MAX_KEPT_PER_OWNER {
+            return Err(Refused::Full);
+        }
+        let connected = || {
+            let is_in = |h: &&Holder<I>| lock(&h.connection.place).is_some();
+            let others = holders.iter().filter(|(id, h)| **id != client.id && h.owner == owner);
+            others.filter(|(_, h)| is_in(h)).count()
+        };
+        if at_once.is_some_and(|most| connected() >= most) {
             return Err(Refused::Full);
         }
         let inherited = known.and_then(|holder| lock(&holder.connection.place).take());

@@ -20,7 +20,9 @@ use rmqtt::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Attempt, Client, Grant, Guard, Message, Refused, Verdict, connections::Connections, filter,
+    Attempt, Client, Grant, Guard, Message, Refused, Verdict,
+    connections::{Connections, Terms},
+    filter,
 };
 
 /// How long the guard may take to know somebody.
@@ -97,7 +99,7 @@ impl<G: Guard> Hooks<G> {
             };
             let asked = tokio::time::timeout(AUTHENTICATION, self.guard.authenticate(attempt));
             let grant = asked.await.map_err(|_| Refused::Later)??;
-            let Grant { identity, owner, publish, subscribe } = grant;
+            let Grant { identity, owner, at_once, publish, subscribe } = grant;
             if let Some(will) = info.last_will() {
                 let topic = match will {
                     LastWill::V3(will) => &will.topic,
@@ -120,7 +122,7 @@ impl<G: Guard> Hooks<G> {
                 ConnectInfo::V3(_, connect) => !connect.clean_session,
                 ConnectInfo::V5(_, connect) => connect.session_expiry_interval_secs > 0,
             };
-            self.connections.admit(&connection, client, owner, keeps)
+            self.connections.admit(&connection, client, Terms { owner, at_once, keeps })
         };
         let refused = match admitted.await {
             Ok(()) => return AuthResult::Allow(false, None),

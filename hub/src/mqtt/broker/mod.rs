@@ -10,6 +10,7 @@
 //! What a client publishes is acknowledged only after the guard has dealt with it.
 
 mod connections;
+mod expiry;
 pub(super) mod filter;
 mod hooks;
 mod relay;
@@ -30,7 +31,9 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use self::{connections::Connections, hooks::Hooks, retained::Retained, routing::Paced};
+use self::{
+    connections::Connections, expiry::Fitting, hooks::Hooks, retained::Retained, routing::Paced,
+};
 use crate::error::{Code, Error, Result};
 
 /// Largest packet, bytes.
@@ -70,6 +73,8 @@ pub struct Grant<I> {
     pub identity: I,
     /// Whose its client id is from now on, until the session ends: nobody else gets it.
     pub owner: String,
+    /// How many clients of this owner may be connected at once, where that is limited.
+    pub at_once: Option<usize>,
     /// Filters of the topics that it may publish on.
     pub publish: Vec<String>,
     /// Filters that it may subscribe to, or to a part of.
@@ -227,6 +232,7 @@ impl<I: Send + Sync + 'static> Broker<I> {
             .build()
             .await;
         *scx.extends.retain_mut().await = Box::new(Retained::default());
+        *scx.extends.fitter_mgr_mut().await = Box::new(Fitting);
         *scx.extends.shared_mut().await = Box::new(Paced::new(scx.clone()));
         Ok(Self {
             scx,

@@ -2,6 +2,7 @@
 //! business; what the hub hears is taken as said by whom the topic names.
 
 mod bridge;
+mod held;
 
 use std::{
     path::Path,
@@ -13,7 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use cloudcore_protocol::CommandId;
+use cloudcore_protocol::{CommandId, Timestamp};
 use rumqttc::{
     NetworkOptions, Transport as Socket,
     v5::{
@@ -28,13 +29,13 @@ use secrecy::ExposeSecret as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use self::bridge::Bridge;
+use self::{bridge::Bridge, held::Held};
 use super::{
     broker::QoS,
     ears::{self, Ears, Heard, Ordered},
     members::Members,
     payloads::{Named, Status},
-    sessions::Sessions,
+    sessions::{Sessions, Way},
     topics::{self, Topic},
 };
 use crate::{
@@ -65,6 +66,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct External {
     client: AsyncClient,
     connected: Arc<AtomicBool>,
+    held: Arc<Held>,
 }
 
 /// The client's engine.
@@ -73,6 +75,7 @@ pub(super) struct Engine {
     client: AsyncClient,
     events: EventLoop,
     connected: Arc<AtomicBool>,
+    held: Arc<Held>,
     bridge: Option<Bridge>,
 }
 
@@ -111,14 +114,18 @@ pub(super) fn open(place: Place, data_dir: &Path) -> Result<(External, Engine)> 
     }
     let (client, events) = AsyncClient::new(options, OUTGOING);
     let connected = Arc::new(AtomicBool::new(false));
-    let external = External { client: client.clone(), connected: Arc::clone(&connected) };
-    Ok((external, Engine { place, client, events, connected, bridge }))
+    let held = Arc::new(Held::default());
+    let external = External {
+        client: client.clone(),
+        connected: Arc::clone(&connected),
+        held: Arc::clone(&held),
+    };
+    Ok((external, Engine { place, client, events, connected, held, bridge }))
 }
 
 impl External {
     /// Hands a message to the engine; whether it took it.
     pub fn publish(&self, topic: &str, payload: Bytes, retain: bool, qos: QoS) -> bool {
-        // Statuses are said anew when the broker is back; other news of that time are for the API.
         if !self.connected.load(Ordering::Acquire) {
             return false;
         }
@@ -131,6 +138,19 @@ impl External {
             tracing::warn!(topic, "the MQTT broker is too slow: a message was dropped");
         }
         taken.is_ok()
+    }
+
+    /// The same for what has to be heard once, however late: where the broker is away, it is told
+    /// when the broker is back.
+    pub fn publish_late(&self, topic: &str, payload: Bytes) -> bool {
+        if self.publish(topic, payload.clone(), false, QoS::One) {
+            return true;
+        }
+        let is_held = self.held.hold(topic, payload);
+        if self.is_connected() {
+            self.held.tell(&self.client);
+        }
+        is_held
     }
 
     /// Whether the broker can be reached.
@@ -185,6 +205,7 @@ impl Engine {
                         tracing::error!("no room for the subscriptions");
                     }
                     self.connected.store(true, Ordering::Release);
+                    self.held.tell(&self.client);
                     back.notify_one();
                 }
                 Ok(Event::Incoming(Packet::Publish(publish))) => {
@@ -253,6 +274,8 @@ pub(super) struct Listener {
     pub audit: Audit,
     /// The broker, for the audit log.
     pub place: String,
+    /// How long a device's word stands.
+    pub silence: Option<Duration>,
 }
 
 impl External {
@@ -278,7 +301,7 @@ impl Listener {
                         () = tokio::time::sleep(AGAIN) => {}
                         () = stop.cancelled() => return,
                     }
-                    match listener.hear(&publish).await {
+                    match listener.hear(&publish, true).await {
                         Some(again) => pending = again,
                         None => break,
                     }
@@ -293,7 +316,7 @@ impl Listener {
                     () = shutdown.cancelled() => return,
                 };
                 let Some(publish) = publish else { return };
-                match listener.hear(&publish).await {
+                match listener.hear(&publish, false).await {
                     Some(pending) => {
                         let _ = later.send((publish, pending)).await;
                     }
@@ -304,8 +327,9 @@ impl Listener {
         tokio::join!(acknowledging, hearing);
     }
 
-    /// What to wait for before the message is acknowledged.
-    async fn hear(&self, publish: &Publish) -> Option<oneshot::Receiver<Heard>> {
+    /// What to wait for before the message is acknowledged. `again` for one that could not be
+    /// stored before: newer ones may have been dealt with.
+    async fn hear(&self, publish: &Publish, again: bool) -> Option<oneshot::Receiver<Heard>> {
         let topic = std::str::from_utf8(&publish.topic).ok().and_then(Topic::parse)?;
         let device = match &topic {
             Topic::Command(_) | Topic::Broadcast => {
@@ -335,10 +359,14 @@ impl Listener {
                 return Some(oneshot::channel().1);
             }
         };
-        if matches!(topic, Topic::Status(_)) {
-            self.presence(&named, &publish.payload).await;
+        if matches!(topic, Topic::Status(_)) && !again {
+            self.presence(&named, publish).await;
+            // What the broker kept was heard when it was said.
+            if publish.retain {
+                return None;
+            }
         }
-        match self.ears.said(&named, &topic, &publish.payload).await {
+        match self.ears.said(&named, &topic, &publish.payload, again).await {
             Ok(pending) => pending,
             Err(why) => {
                 // The hub's own word on a device that is gone is kept there too.
@@ -370,10 +398,17 @@ impl Listener {
     }
 
     /// A device is there while it says so.
-    async fn presence(&self, named: &Named, payload: &[u8]) {
-        let Ok(status) = Status::parse(payload) else { return };
+    async fn presence(&self, named: &Named, publish: &Publish) {
+        let Ok(status) = Status::parse(&publish.payload) else { return };
+        let age = Timestamp::now().micros().saturating_sub(status.at.micros());
+        let is_old =
+            self.silence.is_some_and(|silence| i128::from(age) > silence.as_micros().cast_signed());
+        if status.online && publish.retain && is_old {
+            return;
+        }
+        self.sessions.heard(&named.device_id);
         match (status.online, self.sessions.has(&named.device_id)) {
-            (true, false) => self.sessions.begin(named, None).await,
+            (true, false) => self.sessions.begin(named, Way::External).await,
             (false, true) => self.sessions.lost(&named.device_id, None),
             _ => {}
         }
