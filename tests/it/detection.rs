@@ -23,6 +23,12 @@ struct Seen {
     place: BoundingBox,
 }
 
+/// What `tests/reference/make_heads.py` wrote.
+#[derive(Deserialize)]
+struct Heads {
+    families: BTreeMap<String, BTreeMap<String, Vec<Seen>>>,
+}
+
 fn cache(file: &str) -> PathBuf {
     let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../.cache")).join(file);
     assert!(path.exists(), "{} is missing: run deploy/setup.sh", path.display());
@@ -56,19 +62,43 @@ fn the_agent_sees_what_onnx_runtime_sees() {
     assert_eq!(detector.description().sha256, reference.model_sha256, "another model");
     assert_eq!(reference.photographs.len(), 3);
     for (photograph, wanted) in &reference.photographs {
-        let mut found = detect(&detector, photograph, reference.confidence);
-        for seen in wanted {
-            let same = |one: &Detection| {
-                one.class == seen.class
-                    && *one.label == *seen.label
-                    && iou(&one.bbox, &seen.place) > 0.95
-                    && (one.confidence - seen.score).abs() < 0.01
-            };
-            let index = found.iter().position(same);
-            let index = index.unwrap_or_else(|| panic!("{photograph}: no {seen:?} in {found:#?}"));
-            found.swap_remove(index);
+        let found = detect(&detector, photograph, reference.confidence);
+        compare(photograph, wanted, found);
+    }
+}
+
+fn compare(what: &str, wanted: &[Seen], mut found: Vec<Detection>) {
+    for seen in wanted {
+        let same = |one: &Detection| {
+            one.class == seen.class
+                && *one.label == *seen.label
+                && iou(&one.bbox, &seen.place) > 0.95
+                && (one.confidence - seen.score).abs() < 0.01
+        };
+        let index = found.iter().position(same);
+        let index = index.unwrap_or_else(|| panic!("{what}: no {seen:?} in {found:#?}"));
+        found.swap_remove(index);
+    }
+    assert!(found.is_empty(), "{what}: ONNX Runtime does not see {found:#?}");
+}
+
+#[test]
+fn every_family_is_read_as_its_authors_read_it() {
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/reference");
+    let heads = fs::read(format!("{reference}/heads.json")).unwrap();
+    let heads: Heads = serde_json::from_slice(&heads).unwrap();
+    assert_eq!(heads.families.len(), 4);
+    for (family, photographs) in &heads.families {
+        let path = match family.as_str() {
+            "centerface" => cache("models/centerface.json"),
+            family => PathBuf::from(format!("{reference}/heads/{family}.json")),
+        };
+        let detector = Detector::load(path).unwrap();
+        assert!(photographs.values().any(|seen| !seen.is_empty()), "{family} sees nothing");
+        for (photograph, wanted) in photographs {
+            let found = detect(&detector, photograph, detector.description().confidence);
+            compare(&format!("{family}, {photograph}"), wanted, found);
         }
-        assert!(found.is_empty(), "{photograph}: ONNX Runtime does not see {found:#?}");
     }
 }
 

@@ -66,6 +66,9 @@ def preprocess(image, description):
     entry = description["input"]
     place = placement(image.shape[1], image.shape[0], entry["width"], entry["height"])
     width, height, left, top = place
+    if entry.get("placement") == "corner":
+        left, top = 0, 0
+        place = (width, height, left, top)
     canvas = np.full((entry["height"], entry["width"], 3), entry["padding"], np.float32)
     canvas[top : top + height, left : left + width] = resize(image, width, height)
     if entry["colour_order"] == "bgr":

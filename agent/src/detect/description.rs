@@ -53,6 +53,20 @@ pub struct InputDescription {
     pub std: [f32; 3],
     /// Pixel value, 0 to 255, of what the frame does not cover.
     pub padding: u8,
+    /// Where the frame lies in it.
+    #[serde(default)]
+    pub placement: Placement,
+}
+
+/// Where a frame lies in a model's input that has other proportions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// In the middle.
+    #[default]
+    Centre,
+    /// In the upper left corner.
+    Corner,
 }
 
 /// Order of a model's channels.

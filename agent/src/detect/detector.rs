@@ -13,7 +13,7 @@ use tract_onnx::prelude::*;
 
 use super::{
     BoundingBox, DescriptionError, ModelDescription,
-    family::{Candidate, Level},
+    family::{Candidate, Head},
     iou,
     letterbox::letterbox,
 };
@@ -69,7 +69,7 @@ pub enum DetectError {
         problem: String,
     },
     /// The model lacks an output that its family has.
-    #[error("model {name} has no output of shape {missing:?}")]
+    #[error("model {name} has no output of shape {missing:?} (0: any)")]
     Shape {
         /// Its name.
         name: String,
@@ -94,7 +94,7 @@ pub struct Detector {
     description: ModelDescription,
     labels: Vec<Arc<str>>,
     plan: Arc<TypedRunnableModel>,
-    levels: Vec<Level>,
+    head: Head,
 }
 
 impl std::fmt::Debug for Detector {
@@ -137,12 +137,12 @@ impl Detector {
         let shapes = output_shapes(&plan)
             .map_err(|e| DetectError::Model { name: name(), problem: format!("{e:#}") })?;
         let size = (description.input.width, description.input.height);
-        let levels = description
+        let head = description
             .head
-            .levels(size, description.labels.len(), &shapes)
+            .bind(size, description.labels.len(), &shapes)
             .map_err(|missing| DetectError::Shape { name: name(), missing })?;
         let labels = description.labels.iter().map(|label| Arc::from(label.as_str())).collect();
-        Ok(Self { description, labels, plan, levels })
+        Ok(Self { description, labels, plan, head })
     }
 
     /// What stands beside the model.
@@ -190,8 +190,7 @@ impl Detector {
                     .map_err(failed)?,
             );
         }
-        let classes = self.labels.len();
-        let candidates = self.description.head.decode(&self.levels, &numbers, classes, confidence);
+        let candidates = self.head.decode(&numbers, confidence);
         let detections = self.suppress(&candidates, |one| place.restore(one));
         let stages = Stages {
             prepare: prepared - started,

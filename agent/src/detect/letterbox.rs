@@ -7,11 +7,11 @@
 
 use image::RgbImage;
 
-use super::{BoundingBox, ColourOrder, InputDescription, family::Candidate};
+use super::{BoundingBox, ColourOrder, InputDescription, Placement, family::Candidate};
 
 /// Where a frame lies in the model's input.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Placement {
+pub(super) struct Place {
     frame: (u32, u32),
     width: u32,
     height: u32,
@@ -19,15 +19,19 @@ pub(super) struct Placement {
     top: u32,
 }
 
-impl Placement {
+impl Place {
     /// Fit `frame` (width, height; neither 0) into `target`. Sizes are rounded: cut off, they
     /// would leave a line of padding that models take for the edge of an object.
-    pub(super) fn fit(frame: (u32, u32), target: (u32, u32)) -> Self {
+    pub(super) fn fit(frame: (u32, u32), target: (u32, u32), placement: Placement) -> Self {
         let (width, height) = (f64::from(frame.0), f64::from(frame.1));
         let scale = (f64::from(target.0) / width).min(f64::from(target.1) / height);
         let scaled = |side: f64, most: u32| ((side * scale + 0.5).floor() as u32).clamp(1, most);
         let (width, height) = (scaled(width, target.0), scaled(height, target.1));
-        Self { frame, width, height, left: (target.0 - width) / 2, top: (target.1 - height) / 2 }
+        let (left, top) = match placement {
+            Placement::Centre => ((target.0 - width) / 2, (target.1 - height) / 2),
+            Placement::Corner => (0, 0),
+        };
+        Self { frame, width, height, left, top }
     }
 
     /// A candidate's box in pixels of the frame, clipped to it; `None` if less than a pixel of
@@ -76,8 +80,8 @@ fn scale_row(row: &[u8], taps: &[(usize, usize, f32)], out: &mut [f32]) {
 /// The model's input, `3 x height x width` values, and where the frame lies in it.
 ///
 /// The frame must not be empty.
-pub(super) fn letterbox(frame: &RgbImage, input: &InputDescription) -> (Vec<f32>, Placement) {
-    let place = Placement::fit(frame.dimensions(), (input.width, input.height));
+pub(super) fn letterbox(frame: &RgbImage, input: &InputDescription) -> (Vec<f32>, Place) {
+    let place = Place::fit(frame.dimensions(), (input.width, input.height), input.placement);
     let (columns, rows) = (taps(frame.width(), place.width), taps(frame.height(), place.height));
     let (input_width, plane) = (input.width as usize, input.width as usize * input.height as usize);
     let inverse = input.std.map(|std| 1.0 / std);
@@ -133,6 +137,7 @@ mod tests {
             mean: [0.0; 3],
             std: [1.0; 3],
             padding: 7,
+            placement: Placement::Centre,
         }
     }
 
@@ -166,15 +171,15 @@ mod tests {
     #[test]
     fn sizes_are_rounded() {
         // 416 * 300 / 451 = 276.7
-        let place = Placement::fit((451, 300), (416, 416));
+        let place = Place::fit((451, 300), (416, 416), Placement::Centre);
         assert_eq!((place.width, place.height, place.left, place.top), (416, 277, 0, 69));
-        let place = Placement::fit((10_000, 1), (416, 416));
+        let place = Place::fit((10_000, 1), (416, 416), Placement::Centre);
         assert_eq!((place.width, place.height), (416, 1));
     }
 
     #[test]
     fn boxes_are_clipped_to_the_frame_and_dropped_in_the_padding() {
-        let place = Placement::fit((832, 416), (416, 416));
+        let place = Place::fit((832, 416), (416, 416), Placement::Centre);
         let candidate =
             |left, top, right, bottom| Candidate { class: 0, score: 1.0, left, top, right, bottom };
         let whole = BoundingBox { x: 0.0, y: 0.0, width: 832.0, height: 416.0 };

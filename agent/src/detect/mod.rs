@@ -18,7 +18,9 @@ mod track;
 
 pub use bench::{BenchReport, bench};
 pub use cloudcore_protocol::BoundingBox;
-pub use description::{ColourOrder, DescriptionError, InputDescription, ModelDescription};
+pub use description::{
+    ColourOrder, DescriptionError, InputDescription, ModelDescription, Placement,
+};
 pub use detector::{DetectError, Detection, Detector};
 pub use family::Family;
 pub use motion::{MotionGate, MotionSettings};
