@@ -176,11 +176,47 @@ pub struct DetectionConfig {
     /// Least score of a detection, 0 to 1.
     #[serde(serialize_with = "short_decimal")]
     pub confidence: Confidence,
+    /// The most that the model's process may allocate, MiB.
+    pub memory_mb: MemoryMb,
+}
+
+/// 64 MiB to 64 GiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u32", into = "u32")]
+pub struct MemoryMb(u32);
+
+impl MemoryMb {
+    /// MiB.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u32> for MemoryMb {
+    type Error = &'static str;
+    fn try_from(value: u32) -> Result<Self, Self::Error> {
+        match value {
+            64..=65_536 => Ok(Self(value)),
+            _ => Err("memory_mb must be 64 to 65536"),
+        }
+    }
+}
+
+impl From<MemoryMb> for u32 {
+    fn from(memory: MemoryMb) -> Self {
+        memory.0
+    }
 }
 
 impl Default for DetectionConfig {
     fn default() -> Self {
-        Self { enabled: false, interval: seconds(0.5), confidence: confidence(0.5) }
+        Self {
+            enabled: false,
+            interval: seconds(0.5),
+            confidence: confidence(0.5),
+            memory_mb: MemoryMb(768),
+        }
     }
 }
 

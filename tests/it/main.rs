@@ -21,6 +21,7 @@ mod deploy;
 mod detection;
 mod edge;
 mod faults;
+mod inference;
 mod join;
 mod link;
 mod maintenance;

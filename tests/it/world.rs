@@ -130,9 +130,13 @@ impl Process {
         Self { child, ready }
     }
 
+    /// The process's number.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it runs");
-        kill(Pid::from_raw(pid.cast_signed()), signal).expect("it is ours");
+        kill(Pid::from_raw(self.pid().cast_signed()), signal).expect("it is ours");
     }
 
     /// `kill -9`.

@@ -210,6 +210,17 @@ pub struct DetectArgs {
     pub pictures: Vec<PathBuf>,
 }
 
+/// Flags of `infer`.
+#[derive(Debug, Args)]
+pub struct InferArgs {
+    /// The model.
+    #[arg(long)]
+    pub(super) model: PathBuf,
+    /// The most that may be allocated, MiB.
+    #[arg(long)]
+    pub(super) memory_mb: u32,
+}
+
 fn label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() && text.len() <= 256 => {

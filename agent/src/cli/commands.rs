@@ -19,13 +19,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     Failure,
-    args::{CaptureArgs, CheckArgs, DataDir, DetectArgs, JoinArgs, ResetArgs, RunArgs},
+    args::{CaptureArgs, CheckArgs, DataDir, DetectArgs, InferArgs, JoinArgs, ResetArgs, RunArgs},
 };
 use crate::{
     agent::{Agent, Options},
     camera,
     config::Config,
-    detect::Detector,
+    detect::{self, Detector},
     identity::Identity,
     join::{self, Join, ServiceManager, Systemd},
     machine, outbox,
@@ -253,6 +253,11 @@ pub(super) fn capture(args: &CaptureArgs) -> Done {
         "timestamp": frame.captured_at,
     });
     println!("{said}");
+    Ok(ExitCode::SUCCESS)
+}
+
+pub(super) fn infer(args: &InferArgs) -> Done {
+    detect::serve(&args.model, args.memory_mb.into())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use args::{CaptureArgs, DataDir, DetectArgs, RunArgs};
+use args::{CaptureArgs, DataDir, DetectArgs, InferArgs, RunArgs};
 pub use args::{CheckArgs, JoinArgs, ResetArgs};
 
 /// The CloudCore edge agent.
@@ -34,6 +34,9 @@ enum AgentCommand {
     Capture(CaptureArgs),
     /// Find objects in pictures; one JSON line each.
     Detect(DetectArgs),
+    /// Run a model for the agent, in a process of its own.
+    #[command(hide = true)]
+    Infer(InferArgs),
 }
 
 /// Join, reset and check an edge node, with the flags of KubeEdge's keadm.
@@ -54,6 +57,9 @@ enum KeadmCommand {
     Reset(ResetArgs),
     /// Try what this machine needs to be a member.
     Check(CheckArgs),
+    /// Run a model for `check`, in a process of its own.
+    #[command(hide = true)]
+    Infer(InferArgs),
 }
 
 /// Why a program ends without success.
@@ -85,6 +91,7 @@ pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         AgentCommand::Status(args) => commands::status(&args),
         AgentCommand::Capture(args) => commands::capture(&args),
         AgentCommand::Detect(args) => commands::detect(&args),
+        AgentCommand::Infer(args) => commands::infer(&args),
     })
 }
 
@@ -98,6 +105,7 @@ pub fn keadm(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         KeadmCommand::Join(args) => commands::join(*args),
         KeadmCommand::Reset(args) => commands::reset(&args),
         KeadmCommand::Check(args) => commands::check(&args),
+        KeadmCommand::Infer(args) => commands::infer(&args),
     })
 }
 

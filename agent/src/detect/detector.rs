@@ -1,6 +1,7 @@
 //! A loaded model: frames in, objects out.
 
 use std::{
+    any::Any,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -132,7 +133,7 @@ impl Detector {
         // A whole but odd model from a catalog may hit an assertion of the engine: that is the
         // model's failure, not the agent's.
         let plan = catch_unwind(AssertUnwindSafe(|| optimise(&description, onnx)))
-            .unwrap_or_else(|_| Err(TractError::msg("the engine panicked")))
+            .unwrap_or_else(|panic| Err(TractError::msg(words(panic.as_ref()))))
             .map_err(|e| DetectError::Model { name: name(), problem: format!("{e:#}") })?;
         let shapes = output_shapes(&plan)
             .map_err(|e| DetectError::Model { name: name(), problem: format!("{e:#}") })?;
@@ -219,6 +220,13 @@ impl Detector {
         }
         kept
     }
+}
+
+/// What a panic says.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("the engine panicked: {}", said.unwrap_or("it says nothing"))
 }
 
 fn optimise(

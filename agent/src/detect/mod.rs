@@ -4,7 +4,8 @@
 //! looking at, the [`Detector`] finds the objects in it, the [`Tracker`] joins the objects of
 //! successive frames so that one person standing still is one event with a start and an end.
 //!
-//! Everything here is synchronous work for a CPU: call it on a blocking thread. What a model
+//! Everything here but [`Model`] is synchronous work for a CPU: call it on a blocking thread. A
+//! [`Model`] is a [`Detector`] in a process of its own, with limits: what the agent uses. What a model
 //! wants and means stands in the [`ModelDescription`] beside its file, not in code. Nothing here
 //! touches the network or keeps a frame.
 
@@ -14,7 +15,9 @@ mod detector;
 mod family;
 mod letterbox;
 mod motion;
+mod process;
 mod track;
+mod worker;
 
 pub use bench::{BenchReport, bench};
 pub use cloudcore_protocol::BoundingBox;
@@ -24,7 +27,9 @@ pub use description::{
 pub use detector::{DetectError, Detection, Detector};
 pub use family::Family;
 pub use motion::{MotionGate, MotionSettings};
+pub use process::{Model, ModelError};
 pub use track::{Track, TrackEvent, TrackSettings, Tracker};
+pub use worker::{About, serve};
 
 /// Intersection over union of two boxes, 0 to 1.
 fn iou(a: &BoundingBox, b: &BoundingBox) -> f32 {

@@ -52,9 +52,9 @@ impl Rooms {
         if config.model.is_none() {
             return Ok("none is configured".into());
         }
-        let model = watch::load_model(config.model.as_deref()).await.map_err(|e| e.to_string())?;
-        let description = model.description();
-        Ok(format!("{} with {} classes loads", description.name, description.labels.len()))
+        let model = watch::load_model(&config).await.map_err(|e| e.to_string())?;
+        let about = model.about();
+        Ok(format!("{} with {} classes loads", about.name, about.labels.len()))
     }
 
     fn check_disk(&self) -> Check {

@@ -60,9 +60,9 @@ pub async fn check(data_dir: &Path, hub: Option<HubAddress>) -> Vec<Finding> {
             findings.push(Finding { what: "camera", result: picture(source).await });
         }
         if config.model.is_some() {
-            let loaded = watch::load_model(config.model.as_deref()).await;
+            let loaded = watch::load_model(&config).await;
             let result = loaded
-                .map(|model| format!("{} loads", model.description().name))
+                .map(|model| format!("{} loads", model.about().name))
                 .map_err(|e| e.to_string());
             findings.push(Finding { what: "model", result });
         }

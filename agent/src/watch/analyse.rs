@@ -1,6 +1,6 @@
 //! From a frame to events: motion, model, tracks.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cloudcore_protocol::{
     Detection, DetectionPhase, Timestamp,
@@ -10,25 +10,40 @@ use cloudcore_protocol::{
 use super::WatchError;
 use crate::{
     camera::{CameraSource, Frame},
-    config::Config,
-    detect::{Detector, MotionGate, MotionSettings, TrackEvent, TrackSettings, Tracker},
+    config::{Config, MemoryMb},
+    detect::{Model, ModelError, MotionGate, MotionSettings, TrackEvent, TrackSettings, Tracker},
 };
 
-/// Loads a model, off the async threads.
+/// Loads the model that is configured, in a process of its own.
 ///
 /// # Errors
 /// [`WatchError::NoModel`] or [`WatchError::Model`].
-pub async fn load_model(path: Option<&Path>) -> Result<Detector, WatchError> {
-    let path = path.ok_or(WatchError::NoModel)?.to_owned();
-    tokio::task::spawn_blocking(move || Detector::load(path))
+pub async fn load_model(config: &Config) -> Result<Model, WatchError> {
+    let path = config.model.as_deref().ok_or(WatchError::NoModel)?;
+    Model::load(path, config.detection.memory_mb.get())
         .await
-        .map_err(|e| WatchError::Model(e.to_string()))?
         .map_err(|e| WatchError::Model(e.to_string()))
+}
+
+/// Why a frame was not looked at.
+#[derive(Debug)]
+pub(super) struct Problem {
+    /// For people.
+    pub(super) message: String,
+    /// Whether the model has to be loaded again.
+    pub(super) is_fatal: bool,
+}
+
+impl Problem {
+    fn of(error: &ModelError) -> Self {
+        let is_fatal = !matches!(error, ModelError::Refused(_) | ModelError::Large(..));
+        Self { message: error.to_string(), is_fatal }
+    }
 }
 
 /// What a frame passes through.
 pub(super) struct Analyser {
-    detector: Detector,
+    detector: Model,
     gate: MotionGate,
     tracker: Tracker,
     first_id: u64,
@@ -44,6 +59,7 @@ struct MadeFor {
     camera: Option<CameraSource>,
     interval: Seconds,
     confidence: Confidence,
+    memory_mb: MemoryMb,
 }
 
 impl MadeFor {
@@ -53,13 +69,14 @@ impl MadeFor {
             camera: config.camera.clone(),
             interval: config.detection.interval,
             confidence: config.detection.confidence,
+            memory_mb: config.detection.memory_mb,
         }
     }
 }
 
 impl Analyser {
     /// With tracks numbered from `first_id` on.
-    pub(super) fn new(detector: Detector, first_id: u64, config: &Config) -> Self {
+    pub(super) fn new(detector: Model, first_id: u64, config: &Config) -> Self {
         let interval = config.detection.interval.duration();
         Self {
             detector,
@@ -78,26 +95,29 @@ impl Analyser {
 
     /// The model's name.
     pub(super) fn model(&self) -> &str {
-        &self.detector.description().name
+        &self.detector.about().name
     }
 
-    /// What a frame shows, as events. Works the CPU.
-    pub(super) fn frame(
+    /// What a frame shows, as events.
+    ///
+    /// # Errors
+    /// The model's; whether it has to be loaded again stands in [`Problem`].
+    pub(super) async fn frame(
         &mut self,
         frame: &Frame,
         confidence: Confidence,
-    ) -> Result<Vec<Detection>, String> {
+    ) -> Result<Vec<Detection>, Problem> {
         self.size = frame.image.dimensions();
         if !self.gate.passes(&frame.image) {
             self.tracker.hold(frame.captured);
             return Ok(Vec::new());
         }
-        let found = match self.detector.detect(&frame.image, confidence.get()) {
+        let found = match self.detector.detect(&frame.image, confidence.get()).await {
             Ok(found) => found,
             Err(error) => {
                 // What was not looked at must be looked at next time.
                 self.gate.reset();
-                return Err(error.to_string());
+                return Err(Problem::of(&error));
             }
         };
         let events = self.tracker.update(frame.captured, found);

@@ -31,8 +31,8 @@ use crate::{
 
 /// How long a frame may take.
 const FRAME: Duration = Duration::from_secs(5);
-/// After a model that could not be loaded.
-const MODEL_RETRY: Duration = Duration::from_secs(30);
+/// After a model that could not be loaded, or whose process died: the first pause, the longest.
+const MODEL_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// Numbers set aside for the tracks of one start of detection.
 const TRACK_ROOM: u32 = 1 << 24;
 /// Between tries to keep events on a full disk.
@@ -143,7 +143,10 @@ impl Watch {
             camera: self.outbox.alerted(CAMERA_LOST).await.unwrap_or_default(),
             detection: self.outbox.alerted(DETECTION_FAILED).await.unwrap_or_default(),
         };
-        let mut backoff = Backoff::new(Duration::from_secs(2), Duration::from_secs(30));
+        let mut retries = Retries {
+            camera: Backoff::new(Duration::from_secs(2), Duration::from_secs(30)),
+            model: Backoff::new(MODEL_RETRY.0, MODEL_RETRY.1),
+        };
         let mut analyser: Option<Analyser> = None;
         // Of the next frame, the next try at the model, or the next look at a lost camera.
         let mut next = Instant::now();
@@ -181,7 +184,7 @@ impl Watch {
                 }
                 () = sleep_until(next), if due => {
                     next = self
-                        .turn(&config, &mut analyser, &mut told, &mut backoff, next, &cancel)
+                        .turn(&config, &mut analyser, &mut told, &mut retries, next, &cancel)
                         .await;
                 }
             }
@@ -201,7 +204,7 @@ impl Watch {
         config: &Config,
         analyser: &mut Option<Analyser>,
         told: &mut Told,
-        backoff: &mut Backoff,
+        retries: &mut Retries,
         planned: Instant,
         cancel: &CancellationToken,
     ) -> Instant {
@@ -210,7 +213,7 @@ impl Watch {
                 Ok(ready) => *analyser = Some(ready),
                 Err(error) => {
                     self.tell_detection(told, Some(&error.to_string()), cancel).await;
-                    return Instant::now() + MODEL_RETRY;
+                    return Instant::now() + retries.model.next();
                 }
             }
         }
@@ -227,30 +230,32 @@ impl Watch {
                     let ended = running.finish();
                     self.keep(ended, cancel).await;
                 }
-                return Instant::now() + backoff.next().max(Duration::from_millis(500));
+                return Instant::now() + retries.camera.next().max(Duration::from_millis(500));
             }
         };
-        backoff.reset();
+        retries.camera.reset();
         if let Some(mut running) = analyser.take() {
-            let confidence = config.detection.confidence;
-            let worked = tokio::task::spawn_blocking(move || {
-                let found = running.frame(&frame, confidence);
-                (running, found)
-            });
-            match worked.await {
-                Ok((running, Ok(found))) => {
+            let seen = tokio::select! {
+                () = cancel.cancelled() => None,
+                seen = running.frame(&frame, config.detection.confidence) => Some(seen),
+            };
+            match seen {
+                None => *analyser = Some(running),
+                Some(Ok(found)) => {
                     *analyser = Some(running);
                     self.keep(found, cancel).await;
                     self.tell_detection(told, None, cancel).await;
+                    retries.model.reset();
                 }
-                Ok((running, Err(problem))) => {
+                Some(Err(problem)) => {
+                    self.tell_detection(told, Some(&problem.message), cancel).await;
+                    if problem.is_fatal {
+                        // A fresh process at one of the next turns.
+                        let ended = running.finish();
+                        self.keep(ended, cancel).await;
+                        return Instant::now() + retries.model.next();
+                    }
                     *analyser = Some(running);
-                    self.tell_detection(told, Some(&problem), cancel).await;
-                }
-                // Begin anew with a fresh model at the next turn.
-                Err(panicked) => {
-                    self.tell_detection(told, Some(&panicked.to_string()), cancel).await;
-                    return Instant::now() + MODEL_RETRY;
                 }
             }
         }
@@ -259,7 +264,7 @@ impl Watch {
     }
 
     async fn analyser(&self, config: &Config) -> Result<Analyser, WatchError> {
-        let detector = load_model(config.model.as_deref()).await?;
+        let detector = load_model(config).await?;
         let first_id = self
             .outbox
             .reserve_track_ids(TRACK_ROOM)
@@ -389,6 +394,12 @@ impl Watch {
         }
         true
     }
+}
+
+/// How long to wait for what is lost.
+struct Retries {
+    camera: Backoff,
+    model: Backoff,
 }
 
 /// The alerts that the hub takes to go on.
