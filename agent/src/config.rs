@@ -15,12 +15,12 @@ use std::{
 
 use cloudcore_protocol::{
     DeviceId, NodeName,
-    command::{Confidence, Seconds},
+    command::{Confidence, Few, Filters, Labels, Masks, Seconds, Zones},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use crate::{camera::CameraSource, files};
+use crate::{camera::CameraSource, detect::Scene, files};
 
 /// Where the agent keeps its files unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cloudcore-agent";
@@ -178,6 +178,41 @@ pub struct DetectionConfig {
     pub confidence: Confidence,
     /// The most that the model's process may allocate, MiB.
     pub memory_mb: MemoryMb,
+    /// The labels that count; all where it is empty.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub objects: Labels,
+    /// Where motion does not count: corners as shares of the frame.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub masks: Masks,
+    /// Areas whose names events show.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub zones: Zones,
+    /// Whether an object is an event in a zone only.
+    pub only_in_zones: bool,
+    /// Which objects count, by label.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub filters: Filters,
+    /// Seconds from look to look at what does not move.
+    pub stationary_interval: Seconds,
+}
+
+fn is_empty<T, const N: usize>(few: &Few<T, N>) -> bool {
+    few.is_empty()
+}
+
+impl DetectionConfig {
+    /// What counts of what a model sees.
+    #[must_use]
+    pub fn scene(&self) -> Scene {
+        Scene {
+            objects: self.objects.clone(),
+            masks: self.masks.clone(),
+            zones: self.zones.clone(),
+            only_in_zones: self.only_in_zones,
+            filters: self.filters.clone(),
+            confidence: self.confidence.get(),
+        }
+    }
 }
 
 /// 64 MiB to 64 GiB.
@@ -216,6 +251,12 @@ impl Default for DetectionConfig {
             interval: seconds(0.5),
             confidence: confidence(0.5),
             memory_mb: MemoryMb(768),
+            objects: Labels::default(),
+            masks: Masks::default(),
+            zones: Zones::default(),
+            only_in_zones: false,
+            filters: Filters::default(),
+            stationary_interval: seconds(30.0),
         }
     }
 }

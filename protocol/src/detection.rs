@@ -67,4 +67,7 @@ pub struct Detection {
     /// From the frame's capture to this event, microseconds, by a monotonic clock.
     #[n(9)]
     pub latency_micros: u64,
+    /// Names of the zones that it was in so far.
+    #[n(10)]
+    pub zones: Option<Vec<String>>,
 }

@@ -23,6 +23,7 @@ pub fn detection(track_id: u64) -> EventBody {
         model: "nanodet".into(),
         captured_at: Timestamp::now(),
         latency_micros: 45_000,
+        zones: None,
     })
 }
 

@@ -33,6 +33,7 @@ mod postgres;
 mod ranks;
 mod relay;
 mod s3;
+mod scene;
 mod schemathesis;
 mod strangers;
 mod tls;

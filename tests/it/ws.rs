@@ -117,6 +117,7 @@ pub fn detection(track_id: u64, size: usize) -> EventBody {
         model: "m".repeat(size),
         captured_at: Timestamp::now(),
         latency_micros: 45_000,
+        zones: None,
     })
 }
 

@@ -16,6 +16,7 @@ mod family;
 mod letterbox;
 mod motion;
 mod process;
+mod scene;
 mod track;
 mod worker;
 
@@ -26,9 +27,10 @@ pub use description::{
 };
 pub use detector::{DetectError, Detection, Detector};
 pub use family::Family;
-pub use motion::{MotionGate, MotionSettings};
+pub use motion::{Motion, MotionGate, MotionSettings};
 pub use process::{Model, ModelError};
-pub use track::{Track, TrackEvent, TrackSettings, Tracker};
+pub use scene::Scene;
+pub use track::{Look, Track, TrackEvent, TrackSettings, Tracker};
 pub use worker::{About, serve};
 
 /// Intersection over union of two boxes, 0 to 1.

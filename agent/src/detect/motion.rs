@@ -1,6 +1,9 @@
-//! Whether a frame is worth looking at: a frame without motion is not inferred.
+//! Whether a frame is worth looking at, and where: a frame without motion is not inferred.
 
+use cloudcore_protocol::command::Masks;
 use image::RgbImage;
+
+use super::BoundingBox;
 
 const COLUMNS: usize = 64;
 const ROWS: usize = 48;
@@ -25,6 +28,17 @@ impl Default for MotionSettings {
     }
 }
 
+/// Where something moved.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Motion {
+    /// Nowhere.
+    Still,
+    /// Within this box, pixels of the frame.
+    Within(BoundingBox),
+    /// Nothing is known of the frame before.
+    Unknown,
+}
+
 /// Compares each frame with the last one that had motion, so that what creeps is seen as well
 /// once it has crept far enough.
 #[derive(Debug)]
@@ -41,31 +55,63 @@ impl MotionGate {
         Self { settings, size: (0, 0), reference: None }
     }
 
-    /// Whether something moved since the last frame that passed. The first frame always passes,
-    /// and so does the first of another size.
-    pub fn passes(&mut self, frame: &RgbImage) -> bool {
+    /// Where something moved since the last frame with motion, outside of `masks`. Of the first
+    /// frame, and of the first of another size, nothing is known.
+    pub fn look(&mut self, frame: &RgbImage, masks: &Masks) -> Motion {
         let cells = brightness(frame);
-        let moved = match &self.reference {
+        let motion = match &self.reference {
             Some(reference) if self.size == frame.dimensions() => {
-                let changed = reference
-                    .iter()
-                    .zip(&cells)
-                    .filter(|(before, now)| before.abs_diff(**now) > self.settings.brightness)
-                    .count();
-                changed as f32 > self.settings.share * cells.len() as f32
+                let moved =
+                    |(before, now): (&u8, &u8)| before.abs_diff(*now) > self.settings.brightness;
+                let moved = reference.iter().zip(&cells).map(moved);
+                let changed: Vec<usize> = moved
+                    .enumerate()
+                    .filter(|(cell, moved)| *moved && !is_masked(*cell, masks))
+                    .map(|(cell, _)| cell)
+                    .collect();
+                if changed.len() as f32 > self.settings.share * cells.len() as f32 {
+                    Motion::Within(around(&changed, frame.dimensions()))
+                } else {
+                    Motion::Still
+                }
             }
-            _ => true,
+            _ => Motion::Unknown,
         };
-        if moved {
+        if motion != Motion::Still {
             self.size = frame.dimensions();
             self.reference = Some(cells);
         }
-        moved
+        motion
     }
 
     /// Forget: the next frame passes.
     pub fn reset(&mut self) {
         self.reference = None;
+    }
+}
+
+/// Whether a cell's middle lies in a mask.
+fn is_masked(cell: usize, masks: &Masks) -> bool {
+    let x = ((cell % COLUMNS) as f32 + 0.5) / COLUMNS as f32;
+    let y = ((cell / COLUMNS) as f32 + 0.5) / ROWS as f32;
+    masks.iter().any(|mask| mask.contains(x, y))
+}
+
+/// The box around these cells, pixels.
+fn around(cells: &[usize], (width, height): (u32, u32)) -> BoundingBox {
+    let (mut left, mut top, mut right, mut bottom) = (COLUMNS, ROWS, 0, 0);
+    for cell in cells {
+        let (column, row) = (cell % COLUMNS, cell / COLUMNS);
+        (left, top) = (left.min(column), top.min(row));
+        (right, bottom) = (right.max(column + 1), bottom.max(row + 1));
+    }
+    let across = width as f32 / COLUMNS as f32;
+    let down = height as f32 / ROWS as f32;
+    BoundingBox {
+        x: left as f32 * across,
+        y: top as f32 * down,
+        width: right.saturating_sub(left) as f32 * across,
+        height: bottom.saturating_sub(top) as f32 * down,
     }
 }
 
@@ -102,10 +148,31 @@ fn brightness(frame: &RgbImage) -> Vec<u8> {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic)] // a test may fail by panicking
 mod tests {
     use image::Rgb;
 
     use super::*;
+
+    impl MotionGate {
+        fn passes(&mut self, frame: &RgbImage) -> bool {
+            self.look(frame, &Masks::default()) != Motion::Still
+        }
+    }
+
+    #[test]
+    fn it_says_where_and_a_mask_hides_it() {
+        let mut gate = MotionGate::new(MotionSettings::default());
+        let all = Masks::default();
+        assert_eq!(gate.look(&scene(None), &all), Motion::Unknown);
+        let Motion::Within(place) = gate.look(&scene(Some(300)), &all) else { panic!("it moved") };
+        assert!((290.0..=300.0).contains(&place.x) && (190.0..=200.0).contains(&place.y));
+        assert!((40.0..=60.0).contains(&place.width) && (80.0..=100.0).contains(&place.height));
+        let masks = r"[[[0.4, 0.3], [0.6, 0.3], [0.6, 0.7], [0.4, 0.7]]]";
+        let masks: Masks = serde_json::from_str(masks).unwrap_or_default();
+        assert_eq!(gate.look(&scene(None), &masks), Motion::Still);
+        assert!(matches!(gate.look(&scene(Some(100)), &masks), Motion::Within(_)));
+    }
 
     fn scene(object: Option<u32>) -> RgbImage {
         RgbImage::from_fn(640, 480, |x, y| {

@@ -74,15 +74,16 @@ impl Rooms {
         let config = self
             .settings
             .change(|config| {
-                if let Some(interval) = change.heartbeat_interval {
-                    config.heartbeat_interval = interval;
-                }
-                if let Some(interval) = change.detection_interval {
-                    config.detection.interval = interval;
-                }
-                if let Some(confidence) = change.confidence {
-                    config.detection.confidence = confidence;
-                }
+                set(&mut config.heartbeat_interval, change.heartbeat_interval);
+                let detection = &mut config.detection;
+                set(&mut detection.interval, change.detection_interval);
+                set(&mut detection.confidence, change.confidence);
+                set(&mut detection.objects, change.objects);
+                set(&mut detection.masks, change.masks);
+                set(&mut detection.zones, change.zones);
+                set(&mut detection.only_in_zones, change.only_in_zones);
+                set(&mut detection.filters, change.filters);
+                set(&mut detection.stationary_interval, change.stationary_interval);
                 if let Some(camera) = camera {
                     config.camera = camera;
                 }
@@ -91,6 +92,13 @@ impl Rooms {
             .map_err(|e| failed("config_not_saved", &e.to_string()))?;
         self.eye.switch(config.camera.clone()).await;
         Ok(json!({ "success": true, "config": super::reports::config(&config) }))
+    }
+}
+
+/// What is absent stays.
+fn set<T>(setting: &mut T, change: Option<T>) {
+    if let Some(change) = change {
+        *setting = change;
     }
 }
 

@@ -20,6 +20,7 @@ fn detection(track_id: u64, phase: DetectionPhase) -> Detection {
         model: "m".into(),
         captured_at: Timestamp::now(),
         latency_micros: 1,
+        zones: None,
     }
 }
 

@@ -237,7 +237,7 @@ impl Watch {
         if let Some(mut running) = analyser.take() {
             let seen = tokio::select! {
                 () = cancel.cancelled() => None,
-                seen = running.frame(&frame, config.detection.confidence) => Some(seen),
+                seen = running.frame(&frame, &config.detection) => Some(seen),
             };
             match seen {
                 None => *analyser = Some(running),

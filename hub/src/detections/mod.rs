@@ -132,17 +132,19 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
                 d.model,
                 d.captured_at.micros(),
                 latency(d, now),
+                json!(zones(d)).to_string(),
             ])
         })
         .collect();
     let all = Value::from(all).to_string();
     db::sql(
         "INSERT INTO detections (device_id, track_id, phase, object, confidence, bounding_box, \
-         frame_width, frame_height, model, captured_at, latency_us, received_at) \
+         frame_width, frame_height, model, captured_at, latency_us, received_at, \
+         zones) \
          SELECT value->>0, CAST(value->>1 AS BIGINT), value->>2, value->>3, \
          CAST(value->>4 AS DOUBLE PRECISION), value->>5, CAST(value->>6 AS BIGINT), \
          CAST(value->>7 AS BIGINT), value->>8, CAST(value->>9 AS BIGINT), \
-         CAST(value->>10 AS BIGINT), $2 FROM {rows}",
+         CAST(value->>10 AS BIGINT), $2, value->>11 FROM {rows}",
     )
     .bind(&all)
     .bind(now.micros())
@@ -161,6 +163,8 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
     Ok(())
 }
 
+/// Most zones of an object.
+const MAX_ZONES: usize = 32;
 /// Longest name of an object, characters: the column's width.
 const MAX_OBJECT: usize = 100;
 /// Longest latency that is believed, microseconds: an hour. What took longer waited in an outbox,
@@ -181,6 +185,12 @@ fn score(confidence: f32) -> f32 {
     if confidence.is_finite() { confidence.clamp(0.0, 1.0) } else { 0.0 }
 }
 
+/// The zones' names as they may be: not every peer is ours.
+fn zones(detection: &Detection) -> Vec<&str> {
+    let zones = detection.zones.iter().flatten().take(MAX_ZONES);
+    zones.map(|zone| api::clip(zone, MAX_OBJECT)).collect()
+}
+
 /// What watchers are told of it.
 #[must_use]
 pub fn news(device: &DeviceId, node: &NodeName, detection: &Detection) -> News {
@@ -188,6 +198,7 @@ pub fn news(device: &DeviceId, node: &NodeName, detection: &Detection) -> News {
         detection,
         phase: phase(detection.phase),
         confidence: score(detection.confidence),
+        zones: &zones(detection),
     };
     Event { device_id: Some(device.as_str()), node_name: Some(node.as_str()), what }.news()
 }

@@ -151,6 +151,8 @@ pub enum What<'a> {
         phase: &'a str,
         /// 0 to 1.
         confidence: f32,
+        /// Names of the zones that it was in.
+        zones: &'a [&'a str],
     },
     /// See [`Kind::CommandSent`].
     CommandSent {
@@ -249,7 +251,7 @@ impl Event<'_> {
                 both(stream, message, json!({ "cpu": cpu, "memory": memory }));
                 both(stream, message, vitals.clone());
             }
-            What::Detection { detection: d, phase, confidence } => {
+            What::Detection { detection: d, phase, confidence, zones } => {
                 both(stream, message, json!({ "object": d.object }));
                 // The stream's is a text, so the number stands beside it.
                 stream.insert("confidence".into(), json!(format!("{confidence:.2}")));
@@ -263,6 +265,7 @@ impl Event<'_> {
                     "frame_height": d.frame_height,
                     "model": d.model,
                     "captured_at": d.captured_at,
+                    "zones": zones,
                 });
                 both(stream, message, rest);
             }

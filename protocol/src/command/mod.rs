@@ -5,6 +5,7 @@
 
 mod apps;
 mod parameters;
+mod scene;
 
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
@@ -15,6 +16,7 @@ pub use parameters::{
     CaptureImage, Confidence, PictureFormat, PortCheck, Ports, Quality, Resolution, Seconds,
     SetConfig, StartDetection,
 };
+pub use scene::{Few, Filters, Label, Labels, Masks, ObjectFilter, Point, Polygon, Zone, Zones};
 
 use crate::CommandId;
 

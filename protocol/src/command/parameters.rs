@@ -7,6 +7,7 @@ use std::{
     str::FromStr,
 };
 
+use super::{Filters, Labels, Masks, Zones};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 /// Parameters of `capture_image`.
@@ -43,6 +44,18 @@ pub struct SetConfig {
     pub confidence: Option<Confidence>,
     /// The camera, as a URL (`v4l2:///dev/video0`).
     pub camera: Option<String>,
+    /// The labels that count; all where it is empty.
+    pub objects: Option<Labels>,
+    /// Where motion does not count.
+    pub masks: Option<Masks>,
+    /// Areas whose names events show.
+    pub zones: Option<Zones>,
+    /// Whether an object is an event in a zone only.
+    pub only_in_zones: Option<bool>,
+    /// Which objects count.
+    pub filters: Option<Filters>,
+    /// How often what does not move is looked at again.
+    pub stationary_interval: Option<Seconds>,
 }
 
 /// Parameters of `port_check`.

@@ -158,6 +158,7 @@ pub(crate) fn detection() -> impl Strategy<Value = Detection> {
                     model,
                     captured_at,
                     latency_micros,
+                    zones: None,
                 }
             },
         )

@@ -110,6 +110,7 @@ fn detection() {
             model: "nanodet".into(),
             captured_at: Timestamp::from_micros(-1),
             latency_micros: 45_000,
+            zones: None,
         }),
         "82038402071b00060ef97ef69a0082028a050166706572736f6efa3f60000084fa3f800000fa40200000fa42c80000fa434800001902801901e0676e616e6f6465742019afc8",
     );
