@@ -33,12 +33,80 @@ const FRAMES: u32 = 20;
 const ROUNDS: usize = 3;
 /// Commands, one after another.
 const COMMANDS: usize = 300;
+/// How long an idle agent is watched.
+const IDLE: Duration = Duration::from_secs(60);
 /// Echoes, one after another.
 const ECHOES: usize = 3000;
 
 fn main() {
     detection();
-    tokio::runtime::Runtime::new().expect("a runtime").block_on(commands());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(commands());
+    runtime.block_on(footprint());
+}
+
+/// How large an agent is, idle and watching.
+async fn footprint() {
+    let world = World::start().await;
+    let idle = world.agent("idle", &["--heartbeat-interval", "10"]).await;
+    let picture = format!("file://{}", cached("photos/astronaut.png").display());
+    let model = cached("models/nanodet.json").display().to_string();
+    let watching = world.agent("watching", &["--camera", &picture, "--model", &model]).await;
+    let started = world.run("watching", "start_detection", json!({})).await;
+    assert_eq!(started["status"], "completed", "{started}");
+    let before = processor_time(idle.pid());
+    tokio::time::sleep(IDLE).await;
+    let used = processor_time(idle.pid()) - before;
+    let (resident, own) = memory(idle.pid());
+    println!("agent, heartbeats every 10 s, without a camera");
+    println!("  resident              {resident:8.1} MB");
+    println!("  of it its own         {own:8.1} MB");
+    println!("  processor             {:8.2} % of a core", used / IDLE.as_secs_f64() * 100.0);
+    let model = children(watching.pid());
+    let (mut resident, mut own) = memory(watching.pid());
+    for child in &model {
+        let (r, o) = memory(*child);
+        (resident, own) = (resident + r, own + o);
+    }
+    println!("agent and its model's process, NanoDet loaded and a still picture");
+    println!("  resident              {resident:8.1} MB");
+    println!("  of it their own       {own:8.1} MB");
+    let size = std::fs::metadata(world::program("cloudcore-agent")).expect("the agent").len();
+    println!("  the agent's file      {:8.1} MB", size as f64 / 1e6);
+    assert_eq!((idle.stop().await, watching.stop().await), (Some(0), Some(0)));
+}
+
+fn status(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs")
+}
+
+/// Resident memory, and what of it is no file's, megabytes.
+fn memory(pid: u32) -> (f64, f64) {
+    let status = status(pid);
+    let field = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+        line.trim().trim_end_matches(" kB").parse::<f64>().expect("a number") * 1024.0 / 1e6
+    };
+    (field("VmRSS:"), field("RssAnon:"))
+}
+
+/// Seconds of a processor that a process has used.
+fn processor_time(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, rest) = stat.rsplit_once(") ").expect("a name");
+    let fields: Vec<&str> = rest.split(' ').collect();
+    // utime and stime, in hundredths of a second.
+    [11, 12].iter().map(|at| fields[*at].parse::<f64>().expect("a number")).sum::<f64>() / 100.0
+}
+
+fn children(parent: u32) -> Vec<u32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_child = |pid: &u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        status.lines().any(|line| line == format!("PPid:\t{parent}"))
+    };
+    pids.filter(is_child).collect()
 }
 
 fn detection() {

@@ -3,9 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use clap::Args;
+#[cfg(feature = "detection")]
+use cloudcore_protocol::command::Confidence;
 use cloudcore_protocol::{
     DeviceId, NodeName,
-    command::{Confidence, Resolution, Seconds},
+    command::{Resolution, Seconds},
 };
 
 use crate::{
@@ -197,6 +199,7 @@ pub struct CaptureArgs {
 }
 
 /// Flags of `detect`.
+#[cfg(feature = "detection")]
 #[derive(Debug, Args)]
 pub struct DetectArgs {
     /// The model: an ONNX file with its description beside it.
@@ -205,6 +208,9 @@ pub struct DetectArgs {
     /// Least score, 0 to 1; the model's own where absent.
     #[arg(long, value_parser = confidence)]
     pub confidence: Option<Confidence>,
+    /// Measure instead: so many times each picture, milliseconds.
+    #[arg(long, value_name = "TIMES", num_args = 0..=1, default_missing_value = "20")]
+    pub bench: Option<u32>,
     /// Pictures.
     #[arg(required = true, value_name = "PICTURE")]
     pub pictures: Vec<PathBuf>,
@@ -235,6 +241,7 @@ fn seconds(text: &str) -> Result<Seconds, String> {
     value.try_into().map_err(str::to_owned)
 }
 
+#[cfg(feature = "detection")]
 fn confidence(text: &str) -> Result<Confidence, String> {
     let value: f32 = text.parse().map_err(|_| "not a number")?;
     value.try_into().map_err(str::to_owned)

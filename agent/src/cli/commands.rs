@@ -17,15 +17,19 @@ use cloudcore_protocol::{
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[cfg(feature = "detection")]
+use super::args::DetectArgs;
 use super::{
     Failure,
-    args::{CaptureArgs, CheckArgs, DataDir, DetectArgs, InferArgs, JoinArgs, ResetArgs, RunArgs},
+    args::{CaptureArgs, CheckArgs, DataDir, InferArgs, JoinArgs, ResetArgs, RunArgs},
 };
+#[cfg(feature = "detection")]
+use crate::detect::Detector;
 use crate::{
     agent::{Agent, Options},
     camera,
     config::Config,
-    detect::{self, Detector},
+    detect,
     identity::Identity,
     join::{self, Join, ServiceManager, Systemd},
     machine, outbox,
@@ -261,12 +265,18 @@ pub(super) fn infer(args: &InferArgs) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+#[cfg(feature = "detection")]
 pub(super) fn detect(args: &DetectArgs) -> Done {
     let detector = Detector::load(&args.model)?;
     let description = detector.description();
     let least = args.confidence.map_or(description.confidence, |score| score.get());
     for path in &args.pictures {
         let picture = image::open(path).with_context(|| path.display().to_string())?.into_rgb8();
+        if let Some(times) = args.bench {
+            let report = detect::bench(&detector, &picture, times)?;
+            println!("{}", serde_json::to_string(&report)?);
+            continue;
+        }
         let begun = std::time::Instant::now();
         let found = detector.detect(&picture, least)?;
         let took = begun.elapsed();

@@ -7,7 +7,9 @@ use std::{ffi::OsString, io::Write as _, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-use args::{CaptureArgs, DataDir, DetectArgs, InferArgs, RunArgs};
+#[cfg(feature = "detection")]
+use args::DetectArgs;
+use args::{CaptureArgs, DataDir, InferArgs, RunArgs};
 pub use args::{CheckArgs, JoinArgs, ResetArgs};
 
 /// The CloudCore edge agent.
@@ -33,6 +35,7 @@ enum AgentCommand {
     /// Take a picture.
     Capture(CaptureArgs),
     /// Find objects in pictures; one JSON line each.
+    #[cfg(feature = "detection")]
     Detect(DetectArgs),
     /// Run a model for the agent, in a process of its own.
     #[command(hide = true)]
@@ -90,6 +93,7 @@ pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         AgentCommand::Check(args) => commands::check(&args),
         AgentCommand::Status(args) => commands::status(&args),
         AgentCommand::Capture(args) => commands::capture(&args),
+        #[cfg(feature = "detection")]
         AgentCommand::Detect(args) => commands::detect(&args),
         AgentCommand::Infer(args) => commands::infer(&args),
     })

@@ -13,24 +13,11 @@ use image::RgbImage;
 use tract_onnx::prelude::*;
 
 use super::{
-    BoundingBox, DescriptionError, ModelDescription,
+    BoundingBox, DescriptionError, Detection, ModelDescription,
     family::{Candidate, Head},
     iou,
     letterbox::letterbox,
 };
-
-/// An object in a frame.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// Its class's label (`person`).
-    pub label: Arc<str>,
-    /// Its class's number, in the order of the model's labels.
-    pub class: usize,
-    /// Score, 0 to 1.
-    pub confidence: f32,
-    /// Where it is, in pixels of the frame and within it.
-    pub bbox: BoundingBox,
-}
 
 /// Why there is no detection.
 #[derive(Debug, thiserror::Error)]

@@ -9,10 +9,14 @@
 //! wants and means stands in the [`ModelDescription`] beside its file, not in code. Nothing here
 //! touches the network or keeps a frame.
 
+#[cfg(feature = "detection")]
 mod bench;
 mod description;
+#[cfg(feature = "detection")]
 mod detector;
+#[cfg_attr(not(feature = "detection"), allow(dead_code))]
 mod family;
+#[cfg(feature = "detection")]
 mod letterbox;
 mod motion;
 mod process;
@@ -20,18 +24,35 @@ mod scene;
 mod track;
 mod worker;
 
+use std::sync::Arc;
+
+#[cfg(feature = "detection")]
 pub use bench::{BenchReport, bench};
 pub use cloudcore_protocol::BoundingBox;
 pub use description::{
     ColourOrder, DescriptionError, InputDescription, ModelDescription, Placement,
 };
-pub use detector::{DetectError, Detection, Detector};
+#[cfg(feature = "detection")]
+pub use detector::{DetectError, Detector};
 pub use family::Family;
 pub use motion::{Motion, MotionGate, MotionSettings};
 pub use process::{Model, ModelError};
 pub use scene::Scene;
 pub use track::{Look, Track, TrackEvent, TrackSettings, Tracker};
 pub use worker::{About, serve};
+
+/// An object in a frame.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Detection {
+    /// Its class's label (`person`).
+    pub label: Arc<str>,
+    /// Its class's number, in the order of the model's labels.
+    pub class: usize,
+    /// Score, 0 to 1.
+    pub confidence: f32,
+    /// Where it is, in pixels of the frame and within it.
+    pub bbox: BoundingBox,
+}
 
 /// Intersection over union of two boxes, 0 to 1.
 fn iou(a: &BoundingBox, b: &BoundingBox) -> f32 {

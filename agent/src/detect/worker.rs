@@ -4,16 +4,21 @@
 //! written for hostile ones. Here it can take no more than its process: memory by a limit, time by
 //! the parent's patience, and a crash is an answer that did not come.
 
+#[cfg(feature = "detection")]
+use std::io::Read as _;
 use std::{
-    io::{self, Read, Write},
+    io::{self, Write},
     path::Path,
 };
 
+#[cfg(feature = "detection")]
 use image::RgbImage;
 use nix::sys::resource::{Resource, setrlimit};
 use serde::{Deserialize, Serialize};
 
-use super::{BoundingBox, Detector};
+use super::BoundingBox;
+#[cfg(feature = "detection")]
+use super::Detector;
 
 /// Pixels of a frame that is looked at: more are refused by the parent.
 pub(super) const MAX_PIXELS: u64 = 64 * 1024 * 1024;
@@ -65,13 +70,24 @@ pub(super) struct Seen {
 /// # Errors
 /// Standard input or output fails: the parent has gone.
 pub fn serve(model: &Path, memory_mb: u64) -> io::Result<()> {
-    let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
-    if let Err(error) = limit(memory_mb) {
-        return say(&mut output, &Said::Failed(format!("no limits can be set: {error}")));
+    let mut output = io::stdout().lock();
+    match limit(memory_mb) {
+        Ok(()) => answer(model, &mut output),
+        Err(error) => say(&mut output, &Said::Failed(format!("no limits can be set: {error}"))),
     }
+}
+
+#[cfg(not(feature = "detection"))]
+fn answer(_model: &Path, output: &mut impl Write) -> io::Result<()> {
+    say(output, &Said::Failed("this agent was built without detection".to_owned()))
+}
+
+#[cfg(feature = "detection")]
+fn answer(model: &Path, output: &mut impl Write) -> io::Result<()> {
+    let mut input = io::stdin().lock();
     let detector = match Detector::load(model) {
         Ok(detector) => detector,
-        Err(error) => return say(&mut output, &Said::Failed(error.to_string())),
+        Err(error) => return say(output, &Said::Failed(error.to_string())),
     };
     let description = detector.description();
     let about = About {
@@ -82,7 +98,7 @@ pub fn serve(model: &Path, memory_mb: u64) -> io::Result<()> {
         input: (description.input.width, description.input.height),
         labels: description.labels.clone(),
     };
-    say(&mut output, &Said::Ready(about))?;
+    say(output, &Said::Ready(about))?;
     loop {
         let mut header = [0; HEADER];
         match input.read_exact(&mut header) {
@@ -110,7 +126,7 @@ pub fn serve(model: &Path, memory_mb: u64) -> io::Result<()> {
             ),
             Err(problem) => Said::Failed(problem),
         };
-        say(&mut output, &said)?;
+        say(output, &said)?;
     }
 }
 
