@@ -19,6 +19,7 @@ use crate::{
     link::{Link, LinkHandle},
     lock::{DataDirLock, LockError},
     machine::{Machine, ThisMachine, VitalsProbe},
+    models::Models,
     outbox::{Outbox, OutboxError},
     watch::Watch,
 };
@@ -131,6 +132,7 @@ impl Agent {
         let (link, link_handle) =
             Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
         let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
+        let models = Models::new(settings.clone(), link_handle.clone(), outbox.clone());
         let reporter = Reporter::new(
             VitalsProbe::new(&data_dir),
             eye.clone(),
@@ -144,6 +146,7 @@ impl Agent {
             link: link_handle.clone(),
             reporter: reporter.clone(),
             watch: watch_handle,
+            models: models.clone(),
             machine,
         });
 
@@ -165,6 +168,7 @@ impl Agent {
             senses.clone(),
         ));
         agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(models.run(senses.clone()));
         agent.senses.tasks.spawn(keep_house(outbox, senses));
         agent.exec.tasks.spawn(exec.run(orders, agent.exec.cancel.clone()));
         agent.mouth.tasks.spawn(link.run(agent.mouth.cancel.clone()));

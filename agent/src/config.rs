@@ -14,7 +14,7 @@ use std::{
 };
 
 use cloudcore_protocol::{
-    DeviceId, NodeName,
+    DeviceId, ModelId, NodeName,
     command::{Confidence, Seconds},
 };
 use serde::{Deserialize, Serialize};
@@ -142,9 +142,17 @@ pub struct Config {
     /// The camera (`v4l2:///dev/video0`, `file:///pictures`); none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub camera: Option<CameraSource>,
-    /// The detection model, an ONNX file or the folder that holds it; none where absent.
+    /// The detection model, an ONNX file with its description beside it, or `NAME@VERSION` of the
+    /// hub's catalog; none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
+    pub model: Option<ModelSource>,
+    /// Where the model to be used now is: that of `model`, or the last good one of the catalog
+    /// while that is not fetched. Not in the file.
+    #[serde(skip)]
+    pub model_path: Option<PathBuf>,
+    /// The cache of the catalog's models.
+    #[serde(default)]
+    pub models: ModelsConfig,
     /// Seconds from heartbeat to heartbeat.
     #[serde(default = "default_heartbeat_interval")]
     pub heartbeat_interval: Seconds,
@@ -163,6 +171,75 @@ pub struct Config {
     /// Watching the camera.
     #[serde(default)]
     pub detection: DetectionConfig,
+}
+
+/// Where the detection model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum ModelSource {
+    /// A file of this node, by its own settings; the hub can't name one.
+    File(PathBuf),
+    /// The hub's catalog.
+    Catalog(ModelId),
+}
+
+impl From<String> for ModelSource {
+    /// What has the form `NAME@VERSION` is of the catalog; a file of such a name is `./NAME@VERSION`.
+    fn from(text: String) -> Self {
+        text.parse().map_or_else(|_| Self::File(text.into()), Self::Catalog)
+    }
+}
+
+impl From<ModelSource> for String {
+    fn from(source: ModelSource) -> Self {
+        source.to_string()
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Catalog(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// Settings of the cache of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// Most that the cache may hold, MiB, and with it the largest model; what is in use stays.
+    pub max_mb: u32,
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        Self { max_mb: 512 }
+    }
+}
+
+/// The cache of models, inside the data directory.
+#[must_use]
+pub fn models_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("models")
+}
+
+/// The folder of a cached model; it is there only when it is whole.
+#[must_use]
+pub fn model_dir(data_dir: &Path, id: &ModelId) -> PathBuf {
+    models_dir(data_dir).join(id.name.as_str()).join(id.version.as_str())
+}
+
+/// The description of a cached model.
+pub const MODEL_DESCRIPTION: &str = "model.json";
+/// Which model of the catalog was the last that was fetched and loaded.
+pub const LAST_GOOD: &str = "last-good";
+
+/// The last good model of the catalog.
+#[must_use]
+pub fn last_good(data_dir: &Path) -> Option<ModelId> {
+    fs::read_to_string(models_dir(data_dir).join(LAST_GOOD)).ok()?.trim().parse().ok()
 }
 
 /// Settings of detection.
@@ -217,6 +294,8 @@ impl Config {
             device_id,
             camera: None,
             model: None,
+            model_path: None,
+            models: ModelsConfig::default(),
             heartbeat_interval: default_heartbeat_interval(),
             allow_reboot: false,
             reboot_command: default_reboot_command(),
@@ -234,7 +313,10 @@ impl Config {
         let path = data_dir.join(CONFIG_FILE);
         let text = fs::read_to_string(&path)
             .map_err(|source| ConfigError::File { path: path.clone(), source })?;
-        Self::parse(&text).map_err(|problem| ConfigError::Invalid { path, problem })
+        let mut config =
+            Self::parse(&text).map_err(|problem| ConfigError::Invalid { path, problem })?;
+        config.find_model(data_dir);
+        Ok(config)
     }
 
     /// From the text of a file.
@@ -252,6 +334,19 @@ impl Config {
             );
         }
         Ok(config)
+    }
+
+    /// Says where the model is.
+    fn find_model(&mut self, data_dir: &Path) {
+        self.model_path = self.model.as_ref().map(|model| match model {
+            ModelSource::File(path) => path.clone(),
+            ModelSource::Catalog(wanted) => {
+                let there = |id: &ModelId| model_dir(data_dir, id).is_dir();
+                let instead = || last_good(data_dir).filter(there);
+                let used = (!there(wanted)).then(instead).flatten();
+                model_dir(data_dir, used.as_ref().unwrap_or(wanted)).join(MODEL_DESCRIPTION)
+            }
+        });
     }
 
     /// Replaces the file in the data directory.
@@ -315,6 +410,7 @@ impl Settings {
         let _one_at_a_time = self.changing.lock().await;
         let mut config = Config::clone(&self.current.borrow());
         change(&mut config);
+        config.find_model(&self.data_dir);
         let config = Arc::new(config);
         if config == *self.current.borrow() {
             return Ok(config);

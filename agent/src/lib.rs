@@ -2,8 +2,8 @@
 //! is cut off.
 //!
 //! Rooms, in rank order; imports go downward only:
-//! `main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect,
-//! identity, lock, machine, outbox > backoff, files`.
+//! `main > cli > agent > exec, join > watch > models > link > heartbeat > eye, config > camera,
+//! detect, identity, lock, machine, outbox > backoff, files`.
 //!
 //! Start one with [`agent::Agent::start`].
 
@@ -20,6 +20,7 @@ pub mod join;
 pub mod link;
 pub mod lock;
 pub mod machine;
+pub mod models;
 pub mod outbox;
 pub mod watch;
 

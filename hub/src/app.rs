@@ -36,6 +36,7 @@ use crate::{
     live::{self, Bus, Watching},
     maintenance::{self, Maintenance},
     metrics::{self, Metrics},
+    models::{self, Models},
     mqtt::{self, Mqtt},
     objects::Objects,
     overview::{self, Overview},
@@ -138,6 +139,13 @@ impl Hub {
         );
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
+        let models = Models::open(
+            db.clone(),
+            Arc::clone(&objects),
+            config.data_dir.join("uploads"),
+            config.max_model_bytes,
+        );
+        let models = Arc::new(models.await?);
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -185,7 +193,8 @@ impl Hub {
             apps: Arc::clone(&apps),
         });
         let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
+        let (inbox, inbox_writer) =
+            inbox::open(&db, &devices, &commands, (&blobs, &models), &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching =
@@ -277,6 +286,7 @@ impl Hub {
                 diagnostics::routes(Arc::clone(&diagnostics)),
                 mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)),
+                models::routes(Arc::clone(&models), Arc::clone(&settings)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics),
@@ -318,6 +328,7 @@ impl Hub {
                 diagnostics,
                 commands,
                 blobs,
+                models,
                 certificates,
                 answers,
                 webhooks,
@@ -631,6 +642,7 @@ struct Kept {
     diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    models: Arc<Models>,
     certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
     webhooks: Arc<Webhooks>,
@@ -660,6 +672,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             alerts::forget(&kept.db, before).await?;
             kept.answers.forget().await?;
             kept.webhooks.forget(before).await?;
+            kept.models.tidy().await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

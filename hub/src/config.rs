@@ -82,6 +82,9 @@ pub struct Options {
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
+    /// Largest ONNX file that the catalog of models takes, MiB [default: 256]
+    #[arg(long, env = "CLOUDCORE_MAX_MODEL_MB", value_name = "MIB")]
+    pub max_model_mb: Option<u32>,
     /// Days that heartbeats, detections, ended commands and pictures are kept [default: 30]
     #[arg(long, env = "CLOUDCORE_RETENTION_DAYS", value_name = "DAYS")]
     pub retention_days: Option<u32>,
@@ -130,6 +133,8 @@ pub struct Config {
     pub webhook_allow_private: bool,
     /// Most members.
     pub max_devices: u32,
+    /// Largest ONNX file of the catalog, bytes.
+    pub max_model_bytes: u64,
     /// How long heartbeats, detections, ended commands and pictures are kept.
     pub retention: Duration,
     /// How long a node's certificate lives.
@@ -195,6 +200,7 @@ impl Options {
             rate_limit: self.rate_limit.or(under.rate_limit),
             webhook_allow_private: self.webhook_allow_private.or(under.webhook_allow_private),
             max_devices: self.max_devices.or(under.max_devices),
+            max_model_mb: self.max_model_mb.or(under.max_model_mb),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
         }
@@ -224,6 +230,10 @@ impl Options {
         let data_dir = self.data_dir.unwrap_or_else(|| "cloudcore-data".into());
         if self.max_devices == Some(0) {
             return Err(ConfigError::Value("max-devices", "must be at least 1".into()));
+        }
+        let model_mb = self.max_model_mb.unwrap_or(256);
+        if !(1..=4096).contains(&model_mb) {
+            return Err(ConfigError::Value("max-model-mb", "must be 1 to 4096".into()));
         }
         let days = self.retention_days.unwrap_or(30);
         if !(1..=3650).contains(&days) {
@@ -282,6 +292,7 @@ impl Options {
             rate_limit: self.rate_limit.unwrap_or(100),
             webhook_allow_private: self.webhook_allow_private.unwrap_or(false),
             max_devices: self.max_devices.unwrap_or(10_000),
+            max_model_bytes: u64::from(model_mb) << 20,
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
             admin_password: None,

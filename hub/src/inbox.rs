@@ -10,7 +10,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cloudcore_protocol::{
     Alert, BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye,
-    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
+    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound,
+    ModelRefused, ModelReply, ModelRequest,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,9 @@ use crate::{
     detections::{self, DetectionRow},
     devices::{self, Devices, HeartbeatRow},
     error::{Code, Result},
-    link::{Admission, Peers, Session},
+    link::{Admission, ModelBytes, Peers, Session},
     live::{Bus, News},
+    models::Models,
     settings::Settings,
 };
 
@@ -47,6 +49,7 @@ pub struct Inbox {
     devices: Arc<Devices>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    models: Arc<Models>,
     queue: mpsc::Sender<Said>,
     joins: Semaphore,
 }
@@ -72,7 +75,7 @@ pub fn open(
     db: &Db,
     devices: &Arc<Devices>,
     commands: &Arc<Commands>,
-    blobs: &Arc<Blobs>,
+    (blobs, models): (&Arc<Blobs>, &Arc<Models>),
     bus: &Arc<Bus>,
     settings: &Arc<Settings>,
 ) -> (Inbox, Writer) {
@@ -82,6 +85,7 @@ pub fn open(
         devices: Arc::clone(devices),
         commands: Arc::clone(commands),
         blobs: Arc::clone(blobs),
+        models: Arc::clone(models),
         queue: sender,
         joins: Semaphore::new(MAX_JOINS),
     };
@@ -228,6 +232,25 @@ impl Peers for Inbox {
                 None
             }
         }
+    }
+
+    async fn model(
+        &self,
+        session: &Arc<Session>,
+        request: ModelRequest,
+    ) -> Result<(ModelFound, ModelBytes), ModelReply> {
+        let refused = |error: crate::error::Error| {
+            let passing = !matches!(error.code, Code::NotFound | Code::Invalid);
+            if passing {
+                let device_id = &session.device_id;
+                tracing::error!(%device_id, model = %request.id, ?error, "a model can't be sent");
+            }
+            ModelReply::Refused(ModelRefused { message: error.message.into_owned(), passing })
+        };
+        let read = self.models.read(&request.id, request.offset).await.map_err(refused)?;
+        let found =
+            ModelFound { sha256: read.sha256, size: read.size, description: read.description };
+        Ok((found, read.bytes))
     }
 
     async fn ended(&self, session: &Session) {

@@ -4,8 +4,8 @@
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore,
-//! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
-//! error, config`
+//! configuration, maintenance, models, tokens > auth, pki > api, settings > keys, db, objects,
+//! traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -33,6 +33,7 @@ mod link;
 mod live;
 mod maintenance;
 mod metrics;
+mod models;
 mod mqtt;
 mod objects;
 mod overview;

@@ -25,6 +25,7 @@ mod join;
 mod link;
 mod maintenance;
 mod metrics;
+mod models;
 mod mqtt;
 mod objects;
 mod openapi;

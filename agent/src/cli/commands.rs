@@ -217,8 +217,7 @@ pub(super) fn status(args: &DataDir) -> Done {
     );
     let camera = config.camera.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("camera       {camera}");
-    let model =
-        config.model.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    let model = config.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("model        {model}");
     println!("detection    {}", if config.detection.enabled { "on" } else { "off" });
     let running = crate::lock::DataDirLock::create(&args.data_dir).is_err();

@@ -52,7 +52,8 @@ impl Rooms {
         if config.model.is_none() {
             return Ok("none is configured".into());
         }
-        let model = watch::load_model(config.model.as_deref()).await.map_err(|e| e.to_string())?;
+        let model =
+            watch::load_model(config.model_path.as_deref()).await.map_err(|e| e.to_string())?;
         let description = model.description();
         Ok(format!("{} with {} classes loads", description.name, description.labels.len()))
     }

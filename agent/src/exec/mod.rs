@@ -27,6 +27,7 @@ use crate::{
     heartbeat::Reporter,
     link::{LinkHandle, Order},
     machine::Machine,
+    models::Models,
     outbox::{Outbox, OutboxError, Received, Stage, Unfinished},
     watch::WatchHandle,
 };
@@ -57,6 +58,8 @@ pub struct Rooms {
     pub reporter: Reporter,
     /// Detection.
     pub watch: WatchHandle,
+    /// The catalog's models.
+    pub models: Models,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
 }

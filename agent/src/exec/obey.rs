@@ -1,14 +1,18 @@
 //! What each command does.
 
 use cloudcore_protocol::{
-    CommandId, CommandOutcome,
+    CommandId, CommandOutcome, ModelId,
     command::{SetConfig, StartDetection, Task},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{After, Rooms, failed};
-use crate::watch::WatchError;
+use crate::{
+    config::ModelSource,
+    models::ModelError,
+    watch::{self, WatchError},
+};
 
 impl Rooms {
     /// Does it; how it ended, and what follows once that is kept.
@@ -46,7 +50,22 @@ impl Rooms {
     }
 
     async fn start_detection(&self, how: StartDetection) -> Result<Value, CommandOutcome> {
-        let started = self.watch.start(how).await.map_err(|e| detection_failed(&e))?;
+        let before = match &how.model {
+            Some(id) => {
+                self.proven(id).await?;
+                Some(self.use_model(Some(ModelSource::Catalog(id.clone()))).await?)
+            }
+            None => None,
+        };
+        let started = match self.watch.start(how).await {
+            Ok(started) => started,
+            Err(error) => {
+                if let Some(before) = before {
+                    self.use_model(before).await?;
+                }
+                return Err(detection_failed(&error));
+            }
+        };
         Ok(json!({
             "success": true,
             "detecting": true,
@@ -71,6 +90,9 @@ impl Rooms {
             .map_err(|e: crate::camera::SourceError| {
                 failed("invalid_parameters", &e.to_string())
             })?;
+        if let Some(id) = &change.model {
+            self.proven(id).await?;
+        }
         let config = self
             .settings
             .change(|config| {
@@ -83,6 +105,9 @@ impl Rooms {
                 if let Some(confidence) = change.confidence {
                     config.detection.confidence = confidence;
                 }
+                if let Some(id) = change.model {
+                    config.model = Some(ModelSource::Catalog(id));
+                }
                 if let Some(camera) = camera {
                     config.camera = camera;
                 }
@@ -91,6 +116,30 @@ impl Rooms {
             .map_err(|e| failed("config_not_saved", &e.to_string()))?;
         self.eye.switch(config.camera.clone()).await;
         Ok(json!({ "success": true, "config": super::reports::config(&config) }))
+    }
+}
+
+impl Rooms {
+    /// Has a model of the catalog fetched and loaded; nothing changes where that fails.
+    async fn proven(&self, id: &ModelId) -> Result<(), CommandOutcome> {
+        let unavailable = |e: ModelError| failed("model_unavailable", &e.to_string());
+        let path = self.models.fetch(id).await.map_err(unavailable)?;
+        watch::load_model(Some(&path)).await.map_err(|e| detection_failed(&e))?;
+        self.models.loaded(id).await.map_err(unavailable)
+    }
+
+    /// Sets the model; the one before.
+    async fn use_model(
+        &self,
+        model: Option<ModelSource>,
+    ) -> Result<Option<ModelSource>, CommandOutcome> {
+        let mut before = None;
+        let change = |config: &mut crate::config::Config| {
+            before = std::mem::replace(&mut config.model, model);
+        };
+        let changed = self.settings.change(change).await;
+        changed.map_err(|e| failed("config_not_saved", &e.to_string()))?;
+        Ok(before)
     }
 }
 

@@ -39,6 +39,7 @@ impl Rooms {
             "disk_total_bytes": disk_total_bytes,
             "camera": self::camera(&config, &camera),
             "detecting": detecting,
+            "model": self.models.shown().await,
             "outbox": { "waiting": outbox_events, "dropped": counts.dropped },
             "link": link.live.map(|live| json!({
                 "generation": live.generation,

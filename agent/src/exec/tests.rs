@@ -60,6 +60,7 @@ impl World {
             settings: settings.clone(),
             outbox: outbox.clone(),
             eye: eye.clone(),
+            models: crate::models::Models::new(settings.clone(), link.clone(), outbox.clone()),
             link,
             reporter: Reporter::new(VitalsProbe::new(dir), eye, outbox.clone(), detecting),
             watch: handle,

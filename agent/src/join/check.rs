@@ -60,7 +60,7 @@ pub async fn check(data_dir: &Path, hub: Option<HubAddress>) -> Vec<Finding> {
             findings.push(Finding { what: "camera", result: picture(source).await });
         }
         if config.model.is_some() {
-            let loaded = watch::load_model(config.model.as_deref()).await;
+            let loaded = watch::load_model(config.model_path.as_deref()).await;
             let result = loaded
                 .map(|model| format!("{} loads", model.description().name))
                 .map_err(|e| e.to_string());

@@ -30,7 +30,7 @@ pub use self::{
 };
 use crate::{
     camera::CameraSource,
-    config::{CONFIG_FILE, Config, ConfigError, HubAddress},
+    config::{CONFIG_FILE, Config, ConfigError, HubAddress, ModelSource},
     files,
     identity::{Identity, IdentityError, NodeKey},
     link::{Dialled, LinkError, dial},
@@ -192,7 +192,7 @@ fn keep(
     let mut config =
         Config::new(join.hub.clone(), join.node_name.clone(), accepted.device_id.clone());
     config.camera.clone_from(&join.camera);
-    config.model.clone_from(&join.model);
+    config.model = join.model.clone().map(ModelSource::File);
     config.labels.clone_from(&join.labels);
     config.allow_reboot = join.allow_reboot;
     config.heartbeat_interval = join.heartbeat_interval.unwrap_or(config.heartbeat_interval);

@@ -49,7 +49,7 @@ struct MadeFor {
 impl MadeFor {
     fn of(config: &Config) -> Self {
         Self {
-            model: config.model.clone(),
+            model: config.model_path.clone(),
             camera: config.camera.clone(),
             interval: config.detection.interval,
             confidence: config.detection.confidence,

@@ -259,7 +259,7 @@ impl Watch {
     }
 
     async fn analyser(&self, config: &Config) -> Result<Analyser, WatchError> {
-        let detector = load_model(config.model.as_deref()).await?;
+        let detector = load_model(config.model_path.as_deref()).await?;
         let first_id = self
             .outbox
             .reserve_track_ids(TRACK_ROOM)

@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use crate::ModelId;
+
 /// Parameters of `capture_image`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -29,6 +31,8 @@ pub struct StartDetection {
     pub confidence: Option<Confidence>,
     /// From frame to frame.
     pub interval: Option<Seconds>,
+    /// The model, of the hub's catalog: `nanodet@3.0.4`.
+    pub model: Option<ModelId>,
 }
 
 /// Parameters of `set_config`; what is absent stays.
@@ -43,6 +47,8 @@ pub struct SetConfig {
     pub confidence: Option<Confidence>,
     /// The camera, as a URL (`v4l2:///dev/video0`).
     pub camera: Option<String>,
+    /// The detection model, of the hub's catalog: `nanodet@3.0.4`.
+    pub model: Option<ModelId>,
 }
 
 /// Parameters of `port_check`.

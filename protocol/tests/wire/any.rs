@@ -4,8 +4,9 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
     DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
-    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, NodeName, Platform,
-    RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelId,
+    ModelRefused, ModelReply, ModelRequest, NodeName, Platform, RenewNow, RenewReply, RenewRequest,
+    Secret, Timestamp, Unsupported, Welcome,
 };
 use minicbor::bytes::ByteVec;
 use proptest::{collection::vec, num::f32, option::of, prelude::*, sample::select};
@@ -263,6 +264,25 @@ fn blob_header() -> impl Strategy<Value = BlobHeader> {
     )
 }
 
+fn model_request() -> impl Strategy<Value = ModelRequest> {
+    let part = "[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?";
+    (part, part, any::<u64>()).prop_map(|(name, version, offset)| ModelRequest {
+        id: ModelId { name: name.parse().unwrap(), version: version.parse().unwrap() },
+        offset,
+    })
+}
+
+fn model_reply() -> impl Strategy<Value = ModelReply> {
+    prop_oneof![
+        (text(), any::<u64>(), text()).prop_map(|(sha256, size, description)| {
+            ModelReply::Found(ModelFound { sha256, size, description })
+        }),
+        (text(), any::<bool>()).prop_map(|(message, passing)| {
+            ModelReply::Refused(ModelRefused { message, passing })
+        }),
+    ]
+}
+
 /// A frame of every kind, and of one that nobody knows.
 pub(crate) fn frame() -> impl Strategy<Value = Frame> {
     prop_oneof![
@@ -283,6 +303,8 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         blob_header().prop_map(Frame::BlobHeader),
         prop_oneof![Just(BlobReply::Stored), text().prop_map(BlobReply::Refused)]
             .prop_map(Frame::BlobReply),
+        model_request().prop_map(Frame::ModelRequest),
+        model_reply().prop_map(Frame::ModelReply),
         (1000..u32::MAX).prop_map(Frame::Unknown),
     ]
 }

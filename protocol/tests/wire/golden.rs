@@ -5,8 +5,9 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase, Event,
     EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello, JoinAccepted,
-    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, RenewNow, RenewReply,
-    RenewRequest, Secret, Timestamp, Unsupported, Welcome, decode, encode,
+    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelRefused, ModelReply,
+    ModelRequest, Platform, RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported,
+    Welcome, decode, encode,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -318,5 +319,33 @@ fn blob_reply() {
     is_written(
         &Frame::BlobReply(BlobReply::Refused("too large".into())),
         "82181f82018169746f6f206c61726765",
+    );
+}
+
+#[test]
+fn model_request() {
+    let id = "nanodet@1.0".parse().unwrap();
+    is_written(
+        &Frame::ModelRequest(ModelRequest { id, offset: 7 }),
+        "8218288282676e616e6f64657463312e3007",
+    );
+}
+
+#[test]
+fn model_reply() {
+    is_written(
+        &Frame::ModelReply(ModelReply::Found(ModelFound {
+            sha256: "ab".into(),
+            size: 3,
+            description: "{}".into(),
+        })),
+        "8218298200818362616203627b7d",
+    );
+    is_written(
+        &Frame::ModelReply(ModelReply::Refused(ModelRefused {
+            message: "no".into(),
+            passing: true,
+        })),
+        "82182982018182626e6ff5",
     );
 }
