@@ -191,17 +191,16 @@ async fn a_device_fetches_a_model_and_finds_what_it_shows() {
     let world = World::start().await;
     let (description, model) = nanodet();
     assert_eq!(upload(&world, &description, &model).await.0, StatusCode::OK);
-    let agent = world.agent("cam-1", &["--camera", &photograph("coffee.png")]).await;
+    let photographs = format!("file://{}", cached("photos").display());
+    let agent = world.agent("cam-1", &["--camera", &photographs]).await;
     let mut watch = world.watch("?events=detection").await;
-    let how = json!({ "model": "nanodet@3.0.4", "confidence": 0.3 });
+    let how = json!({ "model": "nanodet@3.0.4", "confidence": 0.25, "interval": 1 });
     let started = world.run("cam-1", "start_detection", how).await;
     assert_eq!(started["status"], "completed", "{started}");
-    for (picture, object) in
-        [("coffee.png", "cup"), ("chelsea.png", "cat"), ("astronaut.png", "person")]
-    {
-        let camera = json!({ "camera": photograph(picture) });
-        assert_eq!(world.run("cam-1", "set_config", camera).await["status"], "completed");
-        while !watch.any().await.to_string().contains(&format!("\"{object}\"")) {}
+    let mut missing = vec!["person", "cat", "cup"];
+    while !missing.is_empty() {
+        let seen = watch.any().await;
+        missing.retain(|object| seen["object"] != *object);
     }
     let used = model_in_use(&world, "cam-1").await;
     assert_eq!(used["wanted"], "nanodet@3.0.4");
