@@ -18,8 +18,10 @@ use crate::{
     identity::{Identity, IdentityError},
     link::{Link, LinkHandle},
     lock::{DataDirLock, LockError},
+    logs::LogRing,
     machine::{Machine, ThisMachine, VitalsProbe},
     outbox::{Outbox, OutboxError},
+    schedule,
     watch::Watch,
 };
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub hub: Option<HubAddress>,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
+    /// What the agent logs comes here.
+    pub logs: LogRing,
 }
 
 impl std::fmt::Debug for Options {
@@ -67,7 +71,12 @@ impl Options {
     /// As installed: its own settings, this machine.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), hub: None, machine: Box::new(ThisMachine) }
+        Self {
+            data_dir: data_dir.to_owned(),
+            hub: None,
+            machine: Box::new(ThisMachine),
+            logs: LogRing::default(),
+        }
     }
 }
 
@@ -109,7 +118,7 @@ impl Agent {
     /// # Errors
     /// [`StartError`], for a node that has not joined too.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { data_dir, hub, machine } = options;
+        let Options { data_dir, hub, machine, logs } = options;
         let opening = {
             let data_dir = data_dir.clone();
             move || {
@@ -119,7 +128,8 @@ impl Agent {
                 let lock = DataDirLock::create(&data_dir)?;
                 Identity::load(&data_dir)?;
                 let config = Config::load(&data_dir)?;
-                Ok::<_, StartError>((lock, config, Outbox::open(&data_dir)?))
+                let outbox = Outbox::open_within(&data_dir, config.outbox.limits())?;
+                Ok::<_, StartError>((lock, config, outbox))
             }
         };
         let (lock, config, outbox) =
@@ -140,11 +150,13 @@ impl Agent {
         let exec = Exec::new(Rooms {
             settings: settings.clone(),
             outbox: outbox.clone(),
-            eye,
+            eye: eye.clone(),
             link: link_handle.clone(),
             reporter: reporter.clone(),
             watch: watch_handle,
             machine,
+            logs,
+            uploading: tokio::sync::Mutex::default(),
         });
 
         let mut agent = Self {
@@ -159,12 +171,18 @@ impl Agent {
         let senses = agent.senses.cancel.clone();
         agent.senses.tasks.spawn(heartbeat::run(
             reporter,
-            settings,
+            settings.clone(),
             outbox.clone(),
             pulse,
             senses.clone(),
         ));
         agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(schedule::take(settings, eye, outbox.clone(), senses.clone()));
+        agent.senses.tasks.spawn(schedule::deliver(
+            outbox.clone(),
+            agent.link.clone(),
+            senses.clone(),
+        ));
         agent.senses.tasks.spawn(keep_house(outbox, senses));
         agent.exec.tasks.spawn(exec.run(orders, agent.exec.cancel.clone()));
         agent.mouth.tasks.spawn(link.run(agent.mouth.cancel.clone()));

@@ -5,7 +5,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use ring::digest;
 
-use crate::CommandId;
+use crate::{CommandId, Timestamp};
 
 /// SHA-256 of a blob's bytes; its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -49,6 +49,9 @@ pub struct BlobHeader {
     /// The command that made it, if one did.
     #[n(3)]
     pub command_id: Option<CommandId>,
+    /// When a picture was taken, by the agent's clock.
+    #[n(4)]
+    pub captured_at: Option<Timestamp>,
 }
 
 /// Hub to agent, last on a blob's stream.

@@ -28,6 +28,7 @@ use crate::{
     detect::Detector,
     identity::Identity,
     join::{self, Join, ServiceManager, Systemd},
+    logs::LogRing,
     machine, outbox,
 };
 
@@ -46,12 +47,13 @@ fn runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failu
     done
 }
 
-pub(super) fn run(args: RunArgs) -> Done {
+pub(super) fn run(args: RunArgs, logs: LogRing) -> Done {
     runtime(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut options = Options::new(&args.data_dir.data_dir);
         options.hub = args.cloudcore_ipport;
+        options.logs = logs;
         let mut agent = Agent::start(options).await?;
         let ready = json!({
             "event": "ready",
@@ -229,7 +231,12 @@ pub(super) fn status(args: &DataDir) -> Done {
             .iter()
             .map(|lane| format!("{} {lane}", summary.waiting.get(lane).unwrap_or(&0)))
             .collect();
-        println!("outbox       {} waiting, {} dropped", waiting.join(", "), summary.dropped);
+        println!(
+            "outbox       {}, {} pictures waiting, {} dropped",
+            waiting.join(", "),
+            summary.pictures,
+            summary.dropped
+        );
         println!("commands     {} not ended", summary.unfinished_commands);
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,12 @@ use clap::{Parser, Subcommand};
 
 use args::{CaptureArgs, DataDir, DetectArgs, RunArgs};
 pub use args::{CheckArgs, JoinArgs, ResetArgs};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    confine::{Confinement, NOT_BEGUN},
+    logs::LogRing,
+};
 
 /// The CloudCore edge agent.
 #[derive(Debug, Parser)]
@@ -34,6 +40,9 @@ enum AgentCommand {
     Capture(CaptureArgs),
     /// Find objects in pictures; one JSON line each.
     Detect(DetectArgs),
+    /// Become another program, with fewer rights.
+    #[command(hide = true)]
+    Confine(Confinement),
 }
 
 /// Join, reset and check an edge node, with the flags of KubeEdge's keadm.
@@ -77,14 +86,20 @@ pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    main(|| match cli.command {
-        AgentCommand::Run(args) => commands::run(args),
+    if let AgentCommand::Confine(confinement) = &cli.command {
+        // Without a log of its own: its output is the program's.
+        complain(&confinement.become_it().to_string());
+        return ExitCode::from(NOT_BEGUN);
+    }
+    main(|logs| match cli.command {
+        AgentCommand::Run(args) => commands::run(args, logs),
         AgentCommand::Join(args) => commands::join(*args),
         AgentCommand::Reset(args) => commands::reset(&args),
         AgentCommand::Check(args) => commands::check(&args),
         AgentCommand::Status(args) => commands::status(&args),
         AgentCommand::Capture(args) => commands::capture(&args),
         AgentCommand::Detect(args) => commands::detect(&args),
+        AgentCommand::Confine(_) => Ok(ExitCode::from(NOT_BEGUN)),
     })
 }
 
@@ -94,7 +109,7 @@ pub fn keadm(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    main(|| match cli.command {
+    main(|_| match cli.command {
         KeadmCommand::Join(args) => commands::join(*args),
         KeadmCommand::Reset(args) => commands::reset(&args),
         KeadmCommand::Check(args) => commands::check(&args),
@@ -109,19 +124,23 @@ fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, 
     })
 }
 
-fn main(run: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCode {
+fn main(run: impl FnOnce(LogRing) -> Result<ExitCode, Failure>) -> ExitCode {
     if let Err(_other) = rustls::crypto::ring::default_provider().install_default() {
         // Somebody was first, with the same provider: there is only one in this program.
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn")),
+    let logs = LogRing::default();
+    tracing_subscriber::registry()
+        .with(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tract=warn")),
         )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())),
+        )
+        .with(logs.clone())
         .init();
-    match run() {
+    match run(logs) {
         Ok(code) => code,
         Err(Failure::Usage(problem)) => {
             complain(&problem);

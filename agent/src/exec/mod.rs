@@ -8,14 +8,17 @@
 mod capture;
 mod checks;
 mod diagnostics;
+mod logs;
 mod obey;
+mod program;
 mod reports;
+mod upload;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cloudcore_protocol::{Alert, Command, CommandId, CommandOutcome, Timestamp, command::Task};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::{self, JoinSet},
     time::{Instant, timeout},
 };
@@ -26,6 +29,7 @@ use crate::{
     eye::Eye,
     heartbeat::Reporter,
     link::{LinkHandle, Order},
+    logs::LogRing,
     machine::Machine,
     outbox::{Outbox, OutboxError, Received, Stage, Unfinished},
     watch::WatchHandle,
@@ -59,6 +63,10 @@ pub struct Rooms {
     pub watch: WatchHandle,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
+    /// The agent's own log.
+    pub logs: LogRing,
+    /// Held by the one file that is on its way to the hub.
+    pub uploading: Mutex<()>,
 }
 
 impl std::fmt::Debug for Rooms {

@@ -36,6 +36,9 @@ impl Rooms {
             Task::Ping => Ok(self.ping()),
             Task::PortCheck(check) => self.port_check(check).await,
             Task::CameraTest => self.camera_test().await,
+            Task::GetLogs(asked) => Ok(self.own_logs(&asked)),
+            Task::RunProgram(asked) => self.run_program(asked).await,
+            Task::UploadFile(asked) => self.upload_file(id, asked, deadline).await,
             // A later release runs apps; until then the hub shall not believe that one does.
             Task::DeployApp(_) | Task::RemoveApp(_) => Err(failed(
                 "no_container_engine",
@@ -82,6 +85,9 @@ impl Rooms {
                 }
                 if let Some(confidence) = change.confidence {
                     config.detection.confidence = confidence;
+                }
+                if let Some(interval) = change.capture_interval {
+                    config.capture_interval = interval;
                 }
                 if let Some(camera) = camera {
                     config.camera = camera;

@@ -39,7 +39,13 @@ impl Rooms {
             "disk_total_bytes": disk_total_bytes,
             "camera": self::camera(&config, &camera),
             "detecting": detecting,
-            "outbox": { "waiting": outbox_events, "dropped": counts.dropped },
+            "outbox": {
+                "waiting": outbox_events,
+                "pictures": counts.pictures,
+                "dropped": counts.dropped,
+                "bytes": counts.bytes,
+                "max_bytes": config.outbox.limits().bytes,
+            },
             "link": link.live.map(|live| json!({
                 "generation": live.generation,
                 "hub_version": live.hub_version,
@@ -64,6 +70,7 @@ fn camera(config: &Config, state: &CameraState) -> Value {
 pub(super) fn config(config: &Config) -> Value {
     json!({
         "heartbeat_interval": config.heartbeat_interval,
+        "capture_interval": config.capture_interval,
         "detection_interval": config.detection.interval,
         "confidence": short(config.detection.confidence.get()),
         "detection_enabled": config.detection.enabled,

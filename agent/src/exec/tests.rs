@@ -64,6 +64,8 @@ impl World {
             reporter: Reporter::new(VitalsProbe::new(dir), eye, outbox.clone(), detecting),
             watch: handle,
             machine: Box::new(reboots.clone()),
+            logs: LogRing::default(),
+            uploading: tokio::sync::Mutex::default(),
         });
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(exec.run(queue, cancel.clone()));

@@ -163,13 +163,14 @@ mod tests {
     use crate::db::{Db, sql};
 
     /// The head of this file says why.
-    const LEFT_OUT: [&str; 8] = [
+    const LEFT_OUT: [&str; 9] = [
         "alerts",
         "audit_log",
         "blobs",
         "connection_tests",
         "heartbeats",
         "idempotency_keys",
+        "pictures",
         "tickets",
         "webhook_deliveries",
     ];

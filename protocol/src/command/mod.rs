@@ -5,6 +5,7 @@
 
 mod apps;
 mod parameters;
+mod tools;
 
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
@@ -12,8 +13,11 @@ use serde_json::{Map, Value};
 
 pub use apps::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, RemoveApp, Resources};
 pub use parameters::{
-    CaptureImage, Confidence, PictureFormat, PortCheck, Ports, Quality, Resolution, Seconds,
-    SetConfig, StartDetection,
+    CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, Quality,
+    Resolution, Seconds, SetConfig, StartDetection,
+};
+pub use tools::{
+    Arguments, FilePath, GetLogs, LogLevel, LogLines, ProgramName, RunProgram, Since, UploadFile,
 };
 
 use crate::CommandId;
@@ -122,6 +126,12 @@ pub enum Task {
     PortCheck(PortCheck),
     /// Take one picture and throw it away.
     CameraTest,
+    /// Give the last lines of the agent's own log.
+    GetLogs(GetLogs),
+    /// Run a program that the node's owner lists.
+    RunProgram(RunProgram),
+    /// Bring a file to the hub that the node's owner gives away.
+    UploadFile(UploadFile),
     /// Run an app, or this version of it, on the device's container engine.
     DeployApp(DeployApp),
     /// Run it no more.
@@ -130,7 +140,7 @@ pub enum Task {
 
 impl Task {
     /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 15] = [
         "capture_image",
         "get_status",
         "start_detection",
@@ -141,6 +151,9 @@ impl Task {
         "ping",
         "port_check",
         "camera_test",
+        "get_logs",
+        "exec",
+        "upload_file",
         "deploy_app",
         "remove_app",
     ];
@@ -171,6 +184,9 @@ impl Task {
             "ping" => nothing(Self::Ping),
             "port_check" => read(parameters).map(Self::PortCheck),
             "camera_test" => nothing(Self::CameraTest),
+            "get_logs" => read(parameters).map(Self::GetLogs),
+            "exec" => read(parameters).map(Self::RunProgram),
+            "upload_file" => read(parameters).map(Self::UploadFile),
             "deploy_app" => read(parameters).map(Self::DeployApp),
             "remove_app" => read(parameters).map(Self::RemoveApp),
             _ => return Err(CommandError::Unknown(name.to_owned())),
@@ -182,7 +198,7 @@ impl Task {
     /// again after the agent died in the middle of it.
     #[must_use]
     pub const fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Reboot)
+        !matches!(self, Self::Reboot | Self::RunProgram(_))
     }
 }
 

@@ -43,6 +43,38 @@ pub struct SetConfig {
     pub confidence: Option<Confidence>,
     /// The camera, as a URL (`v4l2:///dev/video0`).
     pub camera: Option<String>,
+    /// From scheduled picture to picture; 0 for none.
+    pub capture_interval: Option<CaptureInterval>,
+}
+
+/// From scheduled picture to picture: 1 second to a day, or 0 for no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct CaptureInterval(f64);
+
+impl CaptureInterval {
+    /// `None` where there is no schedule.
+    #[must_use]
+    pub fn duration(self) -> Option<std::time::Duration> {
+        (self.0 > 0.0).then(|| std::time::Duration::from_secs_f64(self.0))
+    }
+}
+
+impl TryFrom<f64> for CaptureInterval {
+    type Error = &'static str;
+    fn try_from(value: f64) -> Result<Self, Self::Error> {
+        if value == 0.0 || (1.0..=86_400.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("capture_interval must be 1 to 86400 seconds, or 0")
+        }
+    }
+}
+
+impl From<CaptureInterval> for f64 {
+    fn from(interval: CaptureInterval) -> Self {
+        interval.0
+    }
 }
 
 /// Parameters of `port_check`.

@@ -253,12 +253,13 @@ fn join_reply() -> impl Strategy<Value = JoinReply> {
 }
 
 fn blob_header() -> impl Strategy<Value = BlobHeader> {
-    (any::<[u8; 8]>(), any::<u64>(), text(), of(command_id())).prop_map(
-        |(seed, size, content_type, command_id)| BlobHeader {
+    (any::<[u8; 8]>(), any::<u64>(), text(), of(command_id()), of(timestamp())).prop_map(
+        |(seed, size, content_type, command_id, captured_at)| BlobHeader {
             hash: BlobHash::of(&seed),
             size,
             content_type,
             command_id,
+            captured_at,
         },
     )
 }

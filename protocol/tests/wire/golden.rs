@@ -307,6 +307,7 @@ fn blob_header() {
             size: 3,
             content_type: "image/jpeg".into(),
             command_id: Some(command_id()),
+            captured_at: None,
         }),
         "82181e845820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad036a696d6167652f6a706567781e636d645f303141525a334e44454b54535634525246465136394735464156",
     );

@@ -3,6 +3,8 @@
 //! `join` writes the file, people may edit it, and `set_config`, `start_detection` and
 //! `stop_detection` rewrite it. It is read and checked whole before anything starts.
 
+mod program;
+
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -15,12 +17,14 @@ use std::{
 
 use cloudcore_protocol::{
     DeviceId, NodeName,
-    command::{Confidence, Seconds},
+    command::{CaptureInterval, Confidence, ProgramName, Seconds},
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use crate::{camera::CameraSource, files};
+pub use program::Program;
+
+use crate::{camera::CameraSource, files, outbox::Limits};
 
 /// Where the agent keeps its files unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cloudcore-agent";
@@ -148,12 +152,21 @@ pub struct Config {
     /// Seconds from heartbeat to heartbeat.
     #[serde(default = "default_heartbeat_interval")]
     pub heartbeat_interval: Seconds,
+    /// Seconds from scheduled picture to picture; 0 for none.
+    #[serde(default)]
+    pub capture_interval: CaptureInterval,
     /// Whether the hub may restart this machine.
     #[serde(default)]
     pub allow_reboot: bool,
     /// The program that restarts it, and its arguments.
     #[serde(default = "default_reboot_command")]
     pub reboot_command: Vec<String>,
+    /// Files and folders that the hub may have, absolute; `*` and `?` stand for parts of one name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upload_paths: Vec<String>,
+    /// Who runs the programs of `exec`, where the agent is root.
+    #[serde(default = "default_exec_user")]
+    pub exec_user: String,
     /// Machines beside this one whose TCP ports the hub may have checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub port_check_hosts: Vec<IpAddr>,
@@ -163,6 +176,49 @@ pub struct Config {
     /// Watching the camera.
     #[serde(default)]
     pub detection: DetectionConfig,
+    /// What is kept for a hub that is away.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
+    /// The programs that the hub may have run, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exec: BTreeMap<String, Program>,
+}
+
+/// What is kept for a hub that is away. Read at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// Most of it on the disk, MiB; 1 to 65536.
+    pub max_mb: u32,
+    /// Days that pictures, detections and heartbeats are kept while the agent runs; 1 to 3650.
+    pub max_days: u32,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { max_mb: 256, max_days: 30 }
+    }
+}
+
+impl OutboxConfig {
+    /// For the outbox.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes: u64::from(self.max_mb) << 20,
+            age: Duration::from_secs(u64::from(self.max_days) * 86_400),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=65_536).contains(&self.max_mb) {
+            return Err("outbox.max_mb: 1 to 65536".into());
+        }
+        if !(1..=3650).contains(&self.max_days) {
+            return Err("outbox.max_days: 1 to 3650".into());
+        }
+        Ok(())
+    }
 }
 
 /// Settings of detection.
@@ -186,6 +242,10 @@ impl Default for DetectionConfig {
 
 fn default_heartbeat_interval() -> Seconds {
     seconds(10.0)
+}
+
+fn default_exec_user() -> String {
+    "nobody".into()
 }
 
 fn default_reboot_command() -> Vec<String> {
@@ -218,11 +278,16 @@ impl Config {
             camera: None,
             model: None,
             heartbeat_interval: default_heartbeat_interval(),
+            capture_interval: CaptureInterval::default(),
             allow_reboot: false,
             reboot_command: default_reboot_command(),
+            upload_paths: Vec::new(),
+            exec_user: default_exec_user(),
             port_check_hosts: Vec::new(),
             labels: BTreeMap::new(),
             detection: DetectionConfig::default(),
+            outbox: OutboxConfig::default(),
+            exec: BTreeMap::new(),
         }
     }
 
@@ -250,6 +315,14 @@ impl Config {
             return Err(
                 "reboot_command: a program is missing, although allow_reboot is true".into()
             );
+        }
+        config.outbox.check()?;
+        if let Some(path) = config.upload_paths.iter().find(|path| !path.starts_with('/')) {
+            return Err(format!("upload_paths: '{path}' is not absolute"));
+        }
+        for (name, program) in &config.exec {
+            ProgramName::try_from(name.clone()).map_err(|e| format!("exec.{name}: {e}"))?;
+            program.check().map_err(|e| format!("exec.{name}: {e}"))?;
         }
         Ok(config)
     }
