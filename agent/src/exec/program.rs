@@ -93,8 +93,8 @@ impl Rooms {
             return Err(not_begun(&String::from_utf8_lossy(&err.bytes).trim()));
         }
         let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-        let (stdout, out_clipped) = text(out);
-        let (stderr, err_clipped) = text(err);
+        let (stdout, out_clipped) = text(&out);
+        let (stderr, err_clipped) = text(&err);
         Ok(json!({
             "success": status.success(),
             "exit_code": status.code(),
@@ -122,7 +122,8 @@ fn find<'a>(config: &'a Config, name: &str) -> Result<&'a Program, CommandOutcom
 /// Reads to the end, and keeps the beginning.
 async fn read(mut from: impl AsyncRead + Unpin, most: u32) -> Output {
     let mut output = Output { bytes: Vec::new(), clipped: false };
-    let mut chunk = [0; 8192];
+    // Not in the future itself, which would carry it through all its callers.
+    let mut chunk = vec![0; 8192];
     // A pipe that breaks has ended.
     while let Ok(n @ 1..) = from.read(&mut chunk).await {
         let room = (most as usize).saturating_sub(output.bytes.len());
@@ -133,7 +134,7 @@ async fn read(mut from: impl AsyncRead + Unpin, most: u32) -> Output {
 }
 
 /// As text that fits a result. What is no UTF-8 is replaced.
-fn text(output: Output) -> (String, bool) {
+fn text(output: &Output) -> (String, bool) {
     let mut text = String::from_utf8_lossy(&output.bytes).into_owned();
     let mut clipped = output.clipped;
     // A control character is six in JSON.

@@ -160,12 +160,12 @@ fn count(db: &Connection, lane: Lane) -> rusqlite::Result<i64> {
 /// Drops in the stated order until no more than `target` bytes are in use, or nothing is left.
 fn shrink(db: &Connection, target: u64) -> rusqlite::Result<u64> {
     let mut dropped = 0;
-    while used(db)? > target {
+    while let excess @ 1.. = used(db)?.saturating_sub(target) {
         if forget_copies(db)? > 0 {
             continue;
         }
         let gone = match drop_pictures(db)? {
-            0 => drop_next_events(db)?,
+            0 => drop_next_events(db, excess)?,
             pictures => pictures,
         };
         if gone == 0 {
@@ -176,9 +176,20 @@ fn shrink(db: &Connection, target: u64) -> rusqlite::Result<u64> {
     Ok(dropped)
 }
 
-fn drop_next_events(db: &Connection) -> rusqlite::Result<u64> {
+/// No more than has to be: one may be as large as a thousand others.
+fn drop_next_events(db: &Connection, excess: u64) -> rusqlite::Result<u64> {
     for lane in [Lane::Detections, Lane::Status, Lane::Commands] {
-        let gone = drop_events(db, lane, CHUNK)?;
+        let most: i64 = db
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT sum(size) OVER (ORDER BY seq) - size AS before FROM \
+                 (SELECT seq, length(frame) AS size FROM event WHERE lane = ?1 \
+                  ORDER BY seq LIMIT ?2)) WHERE before < ?3",
+            )?
+            .query_row(
+                params![lane_index(lane), CHUNK, i64::try_from(excess).unwrap_or(i64::MAX)],
+                |row| row.get(0),
+            )?;
+        let gone = drop_events(db, lane, most)?;
         if gone > 0 {
             return Ok(gone);
         }
