@@ -80,6 +80,8 @@ pub struct Agent {
     /// Heartbeat, detection, housekeeping.
     senses: Stage,
     exec: Stage,
+    /// Cancelled when a command wants a new start.
+    restart: CancellationToken,
     /// Last, so that results still leave.
     mouth: Stage,
     _lock: DataDirLock,
@@ -137,6 +139,7 @@ impl Agent {
             outbox.clone(),
             watch_handle.detecting(),
         );
+        let restart = CancellationToken::new();
         let exec = Exec::new(Rooms {
             settings: settings.clone(),
             outbox: outbox.clone(),
@@ -145,6 +148,7 @@ impl Agent {
             reporter: reporter.clone(),
             watch: watch_handle,
             machine,
+            restart: restart.clone(),
         });
 
         let mut agent = Self {
@@ -153,6 +157,7 @@ impl Agent {
             link: link_handle,
             senses: Stage::default(),
             exec: Stage::default(),
+            restart,
             mouth: Stage::default(),
             _lock: lock,
         };
@@ -193,6 +198,11 @@ impl Agent {
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Waits until a command wants the agent to be started anew.
+    pub fn restart_wanted(&self) -> impl Future<Output = ()> + use<> {
+        self.restart.clone().cancelled_owned()
     }
 
     /// Waits until a task ends that never should; its name. The agent is of no use any more.

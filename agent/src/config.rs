@@ -20,7 +20,7 @@ use cloudcore_protocol::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use crate::{camera::CameraSource, files};
+use crate::{camera::CameraSource, files, update::UpdateKey};
 
 /// Where the agent keeps its files unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cloudcore-agent";
@@ -154,6 +154,9 @@ pub struct Config {
     /// The program that restarts it, and its arguments.
     #[serde(default = "default_reboot_command")]
     pub reboot_command: Vec<String>,
+    /// The minisign public key of releases that the hub may have this agent run; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_key: Option<UpdateKey>,
     /// Machines beside this one whose TCP ports the hub may have checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub port_check_hosts: Vec<IpAddr>,
@@ -220,6 +223,7 @@ impl Config {
             heartbeat_interval: default_heartbeat_interval(),
             allow_reboot: false,
             reboot_command: default_reboot_command(),
+            update_key: None,
             port_check_hosts: Vec::new(),
             labels: BTreeMap::new(),
             detection: DetectionConfig::default(),

@@ -3,7 +3,7 @@
 //!
 //! Rooms, in rank order; imports go downward only:
 //! `main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect,
-//! identity, lock, machine, outbox > backoff, files`.
+//! identity, lock, machine, outbox, update > backoff, files, notify`.
 //!
 //! Start one with [`agent::Agent::start`].
 
@@ -21,7 +21,9 @@ pub mod link;
 pub mod lock;
 pub mod machine;
 pub mod outbox;
+pub mod update;
 pub mod watch;
 
 mod backoff;
 mod files;
+mod notify;

@@ -40,6 +40,7 @@ use crate::{
     objects::Objects,
     overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
+    releases::{self, Releases},
     settings::{self, Settings},
     tokens::{self, Tokens},
     traffic::Traffic,
@@ -185,7 +186,9 @@ impl Hub {
             apps: Arc::clone(&apps),
         });
         let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
+        let releases = Arc::new(Releases::new(config.downloads.clone(), advertised.clone()));
+        let (inbox, inbox_writer) =
+            inbox::open(&db, &devices, &commands, &blobs, &releases, &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching =
@@ -268,6 +271,7 @@ impl Hub {
                 health::routes(db.clone(), Arc::clone(&settings)),
                 auth::routes(auth, audit),
                 tokens::routes(tokens),
+                releases::routes(releases),
                 certificates::routes(Arc::clone(&certificates)),
                 backup::routes(backups),
                 devices::routes(Arc::clone(&devices)),

@@ -44,6 +44,10 @@ pub struct Options {
     /// or file:///FOLDER [default: DATA_DIR/objects]
     #[arg(long, env = "CLOUDCORE_OBJECT_STORE", value_name = "URL")]
     pub object_store: Option<Url>,
+    /// Folder of the agent's releases, for install.sh and `update_agent` [default:
+    /// DATA_DIR/downloads]
+    #[arg(long, env = "CLOUDCORE_DOWNLOADS", value_name = "DIR")]
+    pub downloads: Option<PathBuf>,
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
@@ -112,6 +116,8 @@ pub struct Config {
     pub https: Option<HttpsConfig>,
     /// Where objects are, `s3:` or `file:`, where it is not the data directory.
     pub object_store: Option<Url>,
+    /// Where the agent's releases are.
+    pub downloads: PathBuf,
     /// The agents' listener.
     pub quic: SocketAddr,
     /// The MQTT broker.
@@ -183,6 +189,7 @@ impl Options {
             https_key: self.https_key.or(under.https_key),
             https_name: self.https_name.or(under.https_name),
             object_store: self.object_store.or(under.object_store),
+            downloads: self.downloads.or(under.downloads),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
             mqtts: self.mqtts.or(under.mqtts),
@@ -269,6 +276,7 @@ impl Options {
         )?;
         check_object_store(self.object_store.as_ref())?;
         Ok(Config {
+            downloads: self.downloads.unwrap_or_else(|| data_dir.join("downloads")),
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
             https,

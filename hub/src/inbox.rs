@@ -10,7 +10,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cloudcore_protocol::{
     Alert, BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye,
-    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
+    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ReleaseHeader,
+    ReleaseRequest,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ use crate::{
     error::{Code, Result},
     link::{Admission, Peers, Session},
     live::{Bus, News},
+    releases::Releases,
     settings::Settings,
 };
 
@@ -47,6 +49,7 @@ pub struct Inbox {
     devices: Arc<Devices>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    releases: Arc<Releases>,
     queue: mpsc::Sender<Said>,
     joins: Semaphore,
 }
@@ -73,6 +76,7 @@ pub fn open(
     devices: &Arc<Devices>,
     commands: &Arc<Commands>,
     blobs: &Arc<Blobs>,
+    releases: &Arc<Releases>,
     bus: &Arc<Bus>,
     settings: &Arc<Settings>,
 ) -> (Inbox, Writer) {
@@ -82,6 +86,7 @@ pub fn open(
         devices: Arc::clone(devices),
         commands: Arc::clone(commands),
         blobs: Arc::clone(blobs),
+        releases: Arc::clone(releases),
         queue: sender,
         joins: Semaphore::new(MAX_JOINS),
     };
@@ -228,6 +233,17 @@ impl Peers for Inbox {
                 None
             }
         }
+    }
+
+    async fn release(
+        &self,
+        session: &Arc<Session>,
+        request: ReleaseRequest,
+    ) -> Result<(ReleaseHeader, tokio::fs::File), String> {
+        self.releases.fetch(&request).await.map_err(|error| {
+            tracing::info!(device_id = %session.device_id, ?error, "a release was not served");
+            error.message.into_owned()
+        })
     }
 
     async fn ended(&self, session: &Session) {

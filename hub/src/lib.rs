@@ -4,7 +4,7 @@
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore,
-//! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
+//! configuration, maintenance, releases, tokens > auth, pki > api, settings > keys, db, objects, traffic >
 //! error, config`
 
 pub mod app;
@@ -37,6 +37,7 @@ mod mqtt;
 mod objects;
 mod overview;
 mod pki;
+mod releases;
 mod settings;
 mod tokens;
 mod traffic;

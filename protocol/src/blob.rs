@@ -20,6 +20,12 @@ impl BlobHash {
         hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
         Self(hash)
     }
+
+    /// With these bytes.
+    #[must_use]
+    pub const fn from_bytes(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
 }
 
 impl fmt::Display for BlobHash {

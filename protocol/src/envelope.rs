@@ -4,8 +4,8 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
     Alert, BlobHeader, BlobReply, CancelCommand, Command, CommandFinished, CommandStarted,
-    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, RenewNow, RenewReply,
-    RenewRequest, Timestamp, Unsupported, Welcome,
+    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, ReleaseHeader, ReleaseRequest,
+    RenewNow, RenewReply, RenewRequest, Timestamp, Unsupported, Welcome,
 };
 
 /// An enum on the wire as `[kind, body]`, with a variant for the kinds of a newer peer.
@@ -86,6 +86,10 @@ open_enum!(
         30 => BlobHeader,
         /// Hub, last on a blob's stream.
         31 => BlobReply,
+        /// Agent, alone on a release's stream.
+        40 => ReleaseRequest,
+        /// Hub, in answer to it.
+        41 => ReleaseHeader,
     }
 );
 

@@ -18,7 +18,9 @@
 //! 6. A blob (a picture, a log) travels on a bidirectional stream of its own: one
 //!    [`Frame::BlobHeader`], the bytes, the end of the stream; the hub answers
 //!    [`Frame::BlobReply`] once they are stored.
-//! 7. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
+//! 7. A release of the agent travels the other way: one [`Frame::ReleaseRequest`]; the hub answers
+//!    [`Frame::ReleaseHeader`] and the bytes, or [`Frame::BlobReply`] with why not.
+//! 8. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
 //!    4-byte big-endian length of at most [`MAX_FRAME_BYTES`]. Unknown fields are skipped and an
 //!    unknown kind is answered [`Frame::Unsupported`], so that versions may differ.
 //!
@@ -33,6 +35,7 @@ mod heartbeat;
 mod hello;
 mod ids;
 mod join;
+mod release;
 mod time;
 mod token;
 
@@ -50,6 +53,7 @@ pub use join::{
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,
     RenewRequest, Secret,
 };
+pub use release::{ReleaseHeader, ReleaseRequest};
 pub use time::Timestamp;
 pub use token::{JoinToken, TokenError};
 

@@ -11,6 +11,7 @@ use cloudcore_protocol::{
 use crate::{
     camera::CameraSource,
     config::{DEFAULT_DATA_DIR, HubAddress},
+    update::UpdateKey,
 };
 
 /// Where the agent keeps its files.
@@ -62,6 +63,9 @@ pub struct JoinArgs {
     /// Seconds from heartbeat to heartbeat.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub heartbeat_interval: Option<Seconds>,
+    /// The minisign public key of releases that the hub may have this agent run.
+    #[arg(long, env = "CLOUDCORE_UPDATE_KEY", value_name = "KEY")]
+    pub update_key: Option<UpdateKey>,
     /// Let the hub restart this machine.
     #[arg(long)]
     pub allow_reboot: bool,
@@ -167,6 +171,9 @@ pub struct ResetArgs {
     /// Don't ask.
     #[arg(long, short = 'f', visible_short_alias = 'y', visible_alias = "yes")]
     pub(super) force: bool,
+    /// Remove the program itself as well.
+    #[arg(long)]
+    pub(super) programs: bool,
 }
 
 /// Flags of `check`.

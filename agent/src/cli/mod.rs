@@ -2,8 +2,9 @@
 
 mod args;
 mod commands;
+mod launch;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -30,10 +31,20 @@ enum AgentCommand {
     Check(CheckArgs),
     /// Show membership, certificate and outbox.
     Status(DataDir),
+    /// Have systemd run the agent.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Take a picture.
     Capture(CaptureArgs),
     /// Find objects in pictures; one JSON line each.
     Detect(DetectArgs),
+}
+
+/// What can be done with the service.
+#[derive(Debug, Subcommand)]
+enum ServiceCommand {
+    /// Install or renew it, and start it anew, as root.
+    Install,
 }
 
 /// Join, reset and check an edge node, with the flags of KubeEdge's keadm.
@@ -71,8 +82,13 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// `cloudcore-agent` with these arguments, from the program's name on.
+/// `cloudcore-agent` with these arguments, from the program's name on; `keadm` under that name.
 pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "keadm") {
+        return keadm(arguments);
+    }
     let cli = match parse::<AgentCli>(arguments) {
         Ok(cli) => cli,
         Err(code) => return code,
@@ -83,6 +99,7 @@ pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         AgentCommand::Reset(args) => commands::reset(&args),
         AgentCommand::Check(args) => commands::check(&args),
         AgentCommand::Status(args) => commands::status(&args),
+        AgentCommand::Service(ServiceCommand::Install) => commands::install_service(),
         AgentCommand::Capture(args) => commands::capture(&args),
         AgentCommand::Detect(args) => commands::detect(&args),
     })

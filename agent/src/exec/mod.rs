@@ -10,6 +10,7 @@ mod checks;
 mod diagnostics;
 mod obey;
 mod reports;
+mod update;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -59,6 +60,8 @@ pub struct Rooms {
     pub watch: WatchHandle,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
+    /// Cancelled to have the agent started anew.
+    pub restart: CancellationToken,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -72,6 +75,8 @@ impl std::fmt::Debug for Rooms {
 enum After {
     Nothing,
     Reboot,
+    /// Start the agent anew: how the command ended is said then.
+    Restart,
 }
 
 /// The executor, to be run.
@@ -103,6 +108,8 @@ impl Exec {
         for left in self.left_over(&cancel).await {
             self.resume(left, &mut tasks, &mut in_hand);
         }
+        let trial = self.clone_for_task();
+        tasks.spawn(async move { trial.confirm_trial().await });
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
@@ -188,7 +195,9 @@ impl Exec {
         let this = self.clone_for_task();
         let cancel = token.clone();
         let handle = tasks.spawn(async move {
-            if left.stage == Stage::Running && !repeatable {
+            if left.stage == Stage::Running && update::NAMES.contains(&left.name.as_str()) {
+                this.end_of_restart(&left).await;
+            } else if left.stage == Stage::Running && !repeatable {
                 let why = "the agent stopped while it ran; it is not safe to run again";
                 this.finish(&left.id, failed("interrupted", why), Duration::ZERO).await;
             } else if over {
@@ -284,6 +293,11 @@ impl Exec {
                 done = self.rooms.perform(id, task, deadline) => done,
             },
         };
+        if after == After::Restart {
+            tracing::warn!(command_id = %id, "the agent starts anew, as the hub asked");
+            self.rooms.restart.cancel();
+            return;
+        }
         let seq = self.finish(id, outcome, begun.elapsed()).await;
         if after == After::Reboot
             && let Some(seq) = seq

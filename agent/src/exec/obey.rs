@@ -33,6 +33,14 @@ impl Rooms {
                 "not_allowed",
                 "this device does not allow the hub to restart it (`allow_reboot` in agent.toml)",
             )),
+            Task::RestartAgent => match self.ask_restart(id).await {
+                Ok(()) => return (completed(&json!({ "success": true })), After::Restart),
+                Err(failure) => Err(failure),
+            },
+            Task::UpdateAgent(update) => match self.prepare_update(id, update).await {
+                Ok(()) => return (completed(&json!({ "success": true })), After::Restart),
+                Err(failure) => Err(failure),
+            },
             Task::Ping => Ok(self.ping()),
             Task::PortCheck(check) => self.port_check(check).await,
             Task::CameraTest => self.camera_test().await,
@@ -104,7 +112,7 @@ fn detection_failed(error: &WatchError) -> CommandOutcome {
     failed(term, &error.to_string())
 }
 
-fn completed(value: &Value) -> CommandOutcome {
+pub(super) fn completed(value: &Value) -> CommandOutcome {
     CommandOutcome::Completed(value.to_string())
 }
 

@@ -64,6 +64,7 @@ impl World {
             reporter: Reporter::new(VitalsProbe::new(dir), eye, outbox.clone(), detecting),
             watch: handle,
             machine: Box::new(reboots.clone()),
+            restart: CancellationToken::new(),
         });
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(exec.run(queue, cancel.clone()));

@@ -7,6 +7,7 @@
 
 mod blobs;
 mod connect;
+mod releases;
 mod renew;
 mod session;
 
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use blobs::UploadError;
 pub use connect::{Dialled, LinkError, dial};
+pub use releases::FetchError;
 
 use crate::{
     backoff::{Backoff, random_share},

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use cloudcore_protocol::{CodecError, Frame, FrameCodec};
 use quinn::{RecvStream, SendStream};
 use tokio::time::timeout;
@@ -91,6 +91,14 @@ impl FrameWriter {
     pub(super) async fn flush(&mut self) -> Result<(), FrameError> {
         let bytes = self.buffer.split().freeze();
         timeout(FRAME, self.stream.write_chunk(bytes)).await.map_err(|_| FrameError::Stalled)??;
+        Ok(())
+    }
+
+    /// Sends bytes that follow the frames, within this time.
+    pub(super) async fn raw(&mut self, bytes: Bytes, within: Duration) -> Result<(), FrameError> {
+        timeout(within, self.stream.write_chunk(bytes))
+            .await
+            .map_err(|_| FrameError::Stalled)??;
         Ok(())
     }
 

@@ -13,7 +13,7 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cloudcore_protocol::{
     ALPN_JOIN, ALPN_LINK, BlobHeader, BlobReply, DeviceId, EventAck, Frame, Goodbye, Hello,
-    JoinReply, JoinRequest, NodeName,
+    JoinReply, JoinRequest, NodeName, ReleaseHeader, ReleaseRequest,
 };
 use quinn::{Endpoint, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
@@ -74,6 +74,12 @@ pub trait Peers: Send + Sync + 'static {
         header: BlobHeader,
         bytes: Bytes,
     ) -> impl Future<Output = Option<BlobReply>> + Send;
+    /// A session wants a release of the agent; or why it gets none.
+    fn release(
+        &self,
+        session: &Arc<Session>,
+        request: ReleaseRequest,
+    ) -> impl Future<Output = Result<(ReleaseHeader, tokio::fs::File), String>> + Send;
     /// A session has ended, and no newer one of its device took over.
     fn ended(&self, session: &Session) -> impl Future<Output = ()> + Send;
 }

@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
+use bytes::BytesMut;
 use cloudcore_protocol::{
-    BlobReply, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, Timestamp, Unsupported, Welcome,
-    negotiate,
+    BlobHeader, BlobReply, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, ReleaseRequest,
+    Timestamp, Unsupported, Welcome, negotiate,
 };
 use quinn::{Connection, VarInt, rustls::pki_types::CertificateDer};
 use tokio::{
+    io::AsyncReadExt as _,
     sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::timeout,
@@ -27,13 +29,18 @@ use super::{
 use crate::keys;
 
 /// What this hub can do beyond the protocol's version.
-const CAPABILITIES: [&str; 2] = ["blobs", "renew"];
+const CAPABILITIES: [&str; 3] = ["blobs", "releases", "renew"];
 
 /// Most of an agent's that are kept for a session.
 const MAX_CAPABILITIES: usize = 64;
 
 /// A whole blob, with its wait for a slot.
 const BLOB: Duration = Duration::from_secs(120);
+/// A whole release: 20 MB over a slow mobile link.
+const RELEASE: Duration = Duration::from_secs(1800);
+/// A part of it.
+const RELEASE_PART: Duration = Duration::from_secs(60);
+const PART_BYTES: usize = 64 * 1024;
 /// Its header.
 const BLOB_HEADER: Duration = Duration::from_secs(10);
 
@@ -189,6 +196,7 @@ impl Live {
         };
         let mut blobs = JoinSet::new();
         let own_slot = Arc::new(Semaphore::new(1));
+        let releases = Arc::new(Semaphore::new(1));
         let reading = async {
             loop {
                 match reader.next().await {
@@ -220,10 +228,9 @@ impl Live {
                 let Ok((send, recv)) = accepted else { break };
                 let (peers, session) = (Arc::clone(&peers), Arc::clone(&session));
                 let slots = [Arc::clone(&own_slot), Arc::clone(&blob_slots)];
+                let releases = Arc::clone(&releases);
                 blobs.spawn(async move {
-                    if timeout(BLOB, blob(&*peers, &session, slots, send, recv)).await.is_err() {
-                        tracing::info!(device_id = %session.device_id, "a blob took too long");
-                    }
+                    stream(&*peers, &session, slots, releases, send, recv).await;
                 });
             }
         };
@@ -267,10 +274,12 @@ impl Live {
     }
 }
 
-async fn blob<P: Peers>(
+/// A stream beside the session's own: a blob, or a release that is asked for.
+async fn stream<P: Peers>(
     peers: &P,
     session: &Arc<Session>,
     slots: [Arc<Semaphore>; 2],
+    releases: Arc<Semaphore>,
     send: quinn::SendStream,
     recv: quinn::RecvStream,
 ) {
@@ -279,11 +288,71 @@ async fn blob<P: Peers>(
     let Ok(first) = timeout(BLOB_HEADER, reader.next()).await else {
         return tracing::info!(%device_id, "a stream stayed silent");
     };
-    let header = match first {
-        Ok(Some(Frame::BlobHeader(header))) => header,
+    let writer = FrameWriter::new(send);
+    let in_time = match first {
+        Ok(Some(Frame::BlobHeader(header))) => {
+            timeout(BLOB, blob(peers, session, slots, header, reader, writer)).await
+        }
+        Ok(Some(Frame::ReleaseRequest(request))) => {
+            // One at a time: a device has one agent.
+            let Ok(_slot) = releases.try_acquire() else { return };
+            timeout(RELEASE, release(peers, session, request, writer)).await
+        }
         Ok(_) => return tracing::info!(%device_id, "a stream began with something else"),
         Err(e) => return tracing::info!(%device_id, "a blob broke off: {e}"),
     };
+    if in_time.is_err() {
+        tracing::info!(%device_id, "a blob or a release took too long");
+    }
+}
+
+async fn release<P: Peers>(
+    peers: &P,
+    session: &Arc<Session>,
+    request: ReleaseRequest,
+    mut writer: FrameWriter,
+) {
+    let sent = async {
+        let (header, mut file) = match peers.release(session, request).await {
+            Ok(found) => found,
+            Err(why) => {
+                writer.push(&Frame::BlobReply(BlobReply::Refused(why)))?;
+                writer.flush().await?;
+                return Ok(());
+            }
+        };
+        writer.push(&Frame::ReleaseHeader(header))?;
+        writer.flush().await?;
+        let mut part = BytesMut::new();
+        loop {
+            part.reserve(PART_BYTES);
+            match file.read_buf(&mut part).await {
+                Ok(0) => return Ok(()),
+                Ok(_) => writer.raw(part.split().freeze(), RELEASE_PART).await?,
+                Err(error) => {
+                    tracing::error!(%error, "a release can't be read");
+                    return Err(FrameError::Truncated);
+                }
+            }
+        }
+    };
+    match sent.await {
+        Ok(()) => writer.finish().await,
+        Err(error) => {
+            tracing::info!(device_id = %session.device_id, %error, "a release broke off");
+        }
+    }
+}
+
+async fn blob<P: Peers>(
+    peers: &P,
+    session: &Arc<Session>,
+    slots: [Arc<Semaphore>; 2],
+    header: BlobHeader,
+    reader: FrameReader,
+    mut writer: FrameWriter,
+) {
+    let device_id = &session.device_id;
     // Its bytes wait at the agent: the stream's window is small. One device has one of the slots
     // at most, so that a slow uplink holds up nobody else.
     let [own, all] = &slots;
@@ -298,7 +367,6 @@ async fn blob<P: Peers>(
     };
     // Without a reply the stream just ends, and the agent sends the blob again.
     let Some(reply) = reply else { return };
-    let mut writer = FrameWriter::new(send);
     if writer.push(&Frame::BlobReply(reply)).is_ok() && writer.flush().await.is_ok() {
         writer.finish().await;
     }

@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 pub use apps::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, RemoveApp, Resources};
 pub use parameters::{
     CaptureImage, Confidence, PictureFormat, PortCheck, Ports, Quality, Resolution, Seconds,
-    SetConfig, StartDetection,
+    SetConfig, StartDetection, UpdateAgent, Version,
 };
 
 use crate::CommandId;
@@ -126,11 +126,15 @@ pub enum Task {
     DeployApp(DeployApp),
     /// Run it no more.
     RemoveApp(RemoveApp),
+    /// Stop the agent in order, and start it again.
+    RestartAgent,
+    /// Run another release of the agent, and the one before if that does not reach the hub.
+    UpdateAgent(UpdateAgent),
 }
 
 impl Task {
     /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 14] = [
         "capture_image",
         "get_status",
         "start_detection",
@@ -143,6 +147,8 @@ impl Task {
         "camera_test",
         "deploy_app",
         "remove_app",
+        "restart_agent",
+        "update_agent",
     ];
 
     /// Understand a command. `parameters` is an object, or null for none.
@@ -173,6 +179,8 @@ impl Task {
             "camera_test" => nothing(Self::CameraTest),
             "deploy_app" => read(parameters).map(Self::DeployApp),
             "remove_app" => read(parameters).map(Self::RemoveApp),
+            "restart_agent" => nothing(Self::RestartAgent),
+            "update_agent" => read(parameters).map(Self::UpdateAgent),
             _ => return Err(CommandError::Unknown(name.to_owned())),
         }
         .map_err(bad)
@@ -182,7 +190,7 @@ impl Task {
     /// again after the agent died in the middle of it.
     #[must_use]
     pub const fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Reboot)
+        !matches!(self, Self::Reboot | Self::RestartAgent | Self::UpdateAgent(_))
     }
 }
 

@@ -45,6 +45,66 @@ pub struct SetConfig {
     pub camera: Option<String>,
 }
 
+/// Parameters of `update_agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateAgent {
+    /// Which release; the newest that the hub has where absent.
+    pub version: Option<Version>,
+    /// Seconds that the new release has to reach the hub, 5 to 3600.
+    #[serde(deserialize_with = "within")]
+    pub confirm_within: u16,
+}
+
+impl Default for UpdateAgent {
+    fn default() -> Self {
+        Self { version: None, confirm_within: 120 }
+    }
+}
+
+fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let seconds = u16::deserialize(deserializer)?;
+    if (5..=3600).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(D::Error::custom("confirm_within must be 5 to 3600 seconds"))
+    }
+}
+
+/// A release's version, `MAJOR.MINOR.PATCH` with what semantic versioning allows behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let numbers = text.split(['-', '+']).next().unwrap_or_default();
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b".-+".contains(&b);
+        let three = numbers.split('.').count() == 3 && numbers.split('.').all(number);
+        if three && text.len() <= 64 && text.bytes().all(plain) {
+            Ok(Self(text))
+        } else {
+            Err("version must be like 1.2.3")
+        }
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0
+    }
+}
+
 /// Parameters of `port_check`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,7 +5,8 @@ use cloudcore_protocol::{
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
     DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, NodeName, Platform,
-    RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
+    ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Secret, Timestamp,
+    Unsupported, Welcome,
 };
 use minicbor::bytes::ByteVec;
 use proptest::{collection::vec, num::f32, option::of, prelude::*, sample::select};
@@ -283,6 +284,15 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         blob_header().prop_map(Frame::BlobHeader),
         prop_oneof![Just(BlobReply::Stored), text().prop_map(BlobReply::Refused)]
             .prop_map(Frame::BlobReply),
+        (of(text()), text()).prop_map(|(version, architecture)| {
+            Frame::ReleaseRequest(ReleaseRequest { version, architecture })
+        }),
+        (text(), any::<u64>(), any::<[u8; 8]>(), text()).prop_map(
+            |(version, size, bytes, signature)| {
+                let hash = BlobHash::of(&bytes);
+                Frame::ReleaseHeader(ReleaseHeader { version, size, hash, signature })
+            }
+        ),
         (1000..u32::MAX).prop_map(Frame::Unknown),
     ]
 }

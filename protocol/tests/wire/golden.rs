@@ -5,8 +5,9 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase, Event,
     EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello, JoinAccepted,
-    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, RenewNow, RenewReply,
-    RenewRequest, Secret, Timestamp, Unsupported, Welcome, decode, encode,
+    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, ReleaseHeader,
+    ReleaseRequest, RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
+    decode, encode,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -318,5 +319,30 @@ fn blob_reply() {
     is_written(
         &Frame::BlobReply(BlobReply::Refused("too large".into())),
         "82181f82018169746f6f206c61726765",
+    );
+}
+
+#[test]
+fn release() {
+    let architecture = || "arm64".to_owned();
+    is_written(
+        &Frame::ReleaseRequest(ReleaseRequest { version: None, architecture: architecture() }),
+        "82182882f66561726d3634",
+    );
+    is_written(
+        &Frame::ReleaseRequest(ReleaseRequest {
+            version: Some("1.2.3".into()),
+            architecture: architecture(),
+        }),
+        "8218288265312e322e336561726d3634",
+    );
+    is_written(
+        &Frame::ReleaseHeader(ReleaseHeader {
+            version: "1.2.3".into(),
+            size: 3,
+            hash: BlobHash::of(b"abc"),
+            signature: "signed".into(),
+        }),
+        "8218298465312e322e33035820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad667369676e6564",
     );
 }

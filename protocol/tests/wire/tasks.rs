@@ -64,9 +64,26 @@ fn every_name_of_the_list_is_a_command_and_no_parameters_are_an_empty_object() {
 }
 
 #[test]
-fn only_a_reboot_is_not_repeatable() {
+fn only_what_restarts_something_is_not_repeatable() {
+    let once = ["reboot", "restart_agent", "update_agent"];
     for name in Task::NAMES {
-        assert_eq!(parse(name, least(name)).unwrap().is_repeatable(), name != "reboot", "{name}");
+        let repeatable = parse(name, least(name)).unwrap().is_repeatable();
+        assert_eq!(repeatable, !once.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn an_update_names_a_version_and_a_time() {
+    let Task::UpdateAgent(update) = parse("update_agent", json!({})).unwrap() else { panic!() };
+    assert_eq!((update.version, update.confirm_within), (None, 120));
+    for version in ["1.2.3", "0.2.0-rc.1", "1.0.0+build.5"] {
+        parse("update_agent", json!({ "version": version })).unwrap();
+    }
+    for bad in ["", "1", "1.2", "v1.2.3", "1.2.3.4", "../1.2.3", "1.2.3 ", "1.2.x"] {
+        parse("update_agent", json!({ "version": bad })).unwrap_err();
+    }
+    for bad in [0, 4, 3601, 65536] {
+        parse("update_agent", json!({ "confirm_within": bad })).unwrap_err();
     }
 }
 
