@@ -5,6 +5,7 @@
 #   deploy/setup.sh          what building and running needs: system packages, the detection
 #                            model, three photographs that stand in for a camera
 #   deploy/setup.sh test     and what the tests and `make check` need
+#   deploy/setup.sh edge     what `make test-edge` needs: a container with systemd, signatures
 #   deploy/setup.sh bench    and what the benchmark and the reference detections need
 #
 # Everything it makes is in .cache/ of the project. Every file is checked by its SHA-256.
@@ -126,6 +127,23 @@ install_servers() {
   esac
 }
 
+# edge_packages PROGRAM:PACKAGE...: Debian packages, for programs that are missing.
+edge_packages() {
+  local pair missing=()
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+  say "installing system packages: ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+}
+
+edge_tools() {
+  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils
+}
+
 # python_packages PACKAGE==VERSION...: make sure that the venv has exactly these.
 python_packages() {
   if ! [ -x "$venv/bin/pip" ] || ! [ -x "$venv/bin/python" ]; then
@@ -201,8 +219,8 @@ test_tools() {
 }
 
 case $mode in
-  run | test | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, bench" ;;
+  run | test | edge | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, edge, bench" ;;
 esac
 system_packages
 make_model
@@ -210,6 +228,7 @@ make_photographs
 copy_description
 case $mode in
   test) test_tools ;;
+  edge) edge_tools ;;
   bench) python_packages "${converter_packages[@]}" "${bench_packages[@]}" ;;
 esac
 say "ready: $cache/models/nanodet.json, $cache/photos ($mode)"
