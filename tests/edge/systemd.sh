@@ -114,8 +114,7 @@ start_hub() {
     -d '{"username":"admin","password":"correct horse"}' | jq -r .token)
 }
 call() { curl -sS -H "Authorization: Bearer $session" -H 'content-type: application/json' "$@"; }
-online() { [ "$(call "$api/api/kubeedge/devices" |
-  jq -r '.devices[] | select(.device_id == "edge-1") | .status')" = online ]; }
+online() { call "$api/api/kubeedge/device/edge-1" | jq -e '.device_status.online == true'; }
 
 # How a command ended: its status and, where it failed, the error's term.
 command_ends() { # JSON
