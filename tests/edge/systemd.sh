@@ -177,6 +177,8 @@ inside "kill -STOP $before"
 until_true 40 "the watchdog" eval '[ "$(running_pid)" != "$before" ] && [ "$(running_pid)" != 0 ]'
 until_true 40 "the device online" online
 ok "an agent that hangs is started again by the watchdog"
+inside 'rm /etc/systemd/system/cloudcore-agent.service.d/rig.conf; systemctl daemon-reload; systemctl restart cloudcore-agent'
+until_true 40 "the device online" online
 
 command_ends '"command":"restart_agent"' | jq -e '.status == "completed"' > /dev/null || fail "restart_agent"
 ok "restart_agent"

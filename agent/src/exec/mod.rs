@@ -105,11 +105,16 @@ impl Exec {
         let mut tasks: JoinSet<()> = JoinSet::new();
         let mut in_hand: HashMap<task::Id, InHand> = HashMap::new();
         self.clear_reboot_alert().await;
-        for left in self.left_over(&cancel).await {
+        let left_over = self.left_over(&cancel).await;
+        // An update's own command confirms it; two at once would write one file.
+        let asked = left_over.iter().any(|left| left.name == "update_agent");
+        for left in left_over {
             self.resume(left, &mut tasks, &mut in_hand);
         }
-        let trial = self.clone_for_task();
-        tasks.spawn(async move { trial.confirm_trial().await });
+        if !asked {
+            let trial = self.clone_for_task();
+            tasks.spawn(async move { trial.confirm_trial().await });
+        }
         loop {
             tokio::select! {
                 () = cancel.cancelled() => break,
