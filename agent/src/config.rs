@@ -139,8 +139,12 @@ pub struct Config {
     pub node_name: NodeName,
     /// This device's id, as the hub knows it.
     pub device_id: DeviceId,
-    /// The camera (`v4l2:///dev/video0`, `file:///pictures`); none where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The camera (`v4l2:///dev/video0`, `rtsp://host/stream`); none where absent.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "CameraSource::with_secrets"
+    )]
     pub camera: Option<CameraSource>,
     /// The detection model, an ONNX file or the folder that holds it; none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -242,7 +246,17 @@ impl Config {
     /// # Errors
     /// What is wrong, with the key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim().to_owned())?;
+        let config: Self = toml::from_str(text).map_err(|e| {
+            // Its own words would quote the line, which may hold a camera's password.
+            let at = e.span().map_or(0, |span| span.start).min(text.len());
+            let before = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+            let key = text.lines().nth(before).and_then(|line| line.split_once('='));
+            let key = key
+                .map(|(key, _)| key.trim())
+                .filter(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+            let key = key.map_or_else(String::new, |key| format!(", {key}"));
+            format!("line {}{key}: {}", before + 1, e.message().trim())
+        })?;
         if config.hub.is_empty() {
             return Err("hub: at least one HOST:PORT".into());
         }

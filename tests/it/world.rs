@@ -135,6 +135,11 @@ impl Process {
         kill(Pid::from_raw(pid.cast_signed()), signal).expect("it is ours");
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// `kill -9`.
     pub async fn kill(mut self) {
         self.signal(Signal::SIGKILL);

@@ -8,10 +8,7 @@ use cloudcore_protocol::{
     command::{Confidence, Resolution, Seconds},
 };
 
-use crate::{
-    camera::CameraSource,
-    config::{DEFAULT_DATA_DIR, HubAddress},
-};
+use crate::config::{DEFAULT_DATA_DIR, HubAddress};
 
 /// Where the agent keeps its files.
 #[derive(Debug, Clone, Args)]
@@ -50,9 +47,11 @@ pub struct JoinArgs {
     /// The device's id; the token's, or the node's name, where absent.
     #[arg(long, value_name = "ID")]
     pub device_id: Option<DeviceId>,
-    /// The camera: v4l2:///dev/video0, file:///folder.
-    #[arg(long, env = "CLOUDCORE_CAMERA", value_name = "URL")]
-    pub camera: Option<CameraSource>,
+    /// The camera: v4l2:///dev/video0, rtsp://host/stream, http://host/video, file:///folder. One
+    /// with a password is better in CLOUDCORE_CAMERA.
+    // Parsed later: the parser's own errors would show the password.
+    #[arg(long, env = "CLOUDCORE_CAMERA", hide_env_values = true, value_name = "URL")]
+    pub camera: Option<String>,
     /// Labels for the hub.
     #[arg(short = 'l', long, value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -183,8 +182,9 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
     /// The camera.
-    #[arg(long, env = "CLOUDCORE_CAMERA", value_name = "URL")]
-    pub camera: CameraSource,
+    // Parsed later: as with `join`.
+    #[arg(long, env = "CLOUDCORE_CAMERA", hide_env_values = true, value_name = "URL")]
+    pub camera: String,
     /// The file; its ending, .jpg or .png, says the format.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

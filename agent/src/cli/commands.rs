@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     agent::{Agent, Options},
-    camera,
+    camera::{self, CameraSource},
     config::Config,
     detect::Detector,
     identity::Identity,
@@ -97,7 +97,7 @@ pub(super) fn join(args: JoinArgs) -> Done {
         node_name,
         device_id: args.device_id,
         labels,
-        camera: args.camera,
+        camera: args.camera.as_deref().map(camera_source).transpose()?,
         model: args.model.map(|path| absolute(&path)).transpose()?,
         heartbeat_interval: args.heartbeat_interval,
         allow_reboot: args.allow_reboot,
@@ -106,6 +106,10 @@ pub(super) fn join(args: JoinArgs) -> Done {
     println!("joined as node {}, device {}", member.node_name, member.device_id);
     start(&Systemd, args.no_service, &data_dir);
     Ok(ExitCode::SUCCESS)
+}
+
+fn camera_source(url: &str) -> Result<CameraSource, Failure> {
+    url.parse().map_err(|e| Failure::Usage(format!("--camera: {e}")))
 }
 
 /// Has the agent run, or says how to. A machine that is a member is one either way.
@@ -242,7 +246,7 @@ pub(super) fn capture(args: &CaptureArgs) -> Done {
         _ => return Err(Failure::Usage("--out must end in .jpg or .png".into())),
     };
     let quality = Quality::try_from(args.quality).map_err(|e| Failure::Usage(e.into()))?;
-    let frame = camera::open(&args.camera)?.capture()?;
+    let frame = camera::open(&camera_source(&args.camera)?)?.capture()?;
     let file = camera::encode(&frame.image, format, quality, args.resolution)?;
     fs::write(&args.out, &file).with_context(|| args.out.display().to_string())?;
     let said = json!({

@@ -57,7 +57,12 @@ fn camera(config: &Config, state: &CameraState) -> Value {
         CameraState::Ready => ("ready", None),
         CameraState::Lost(reason) => ("lost", Some(reason)),
     };
-    json!({ "state": state, "reason": reason, "source": config.camera })
+    json!({ "state": state, "reason": reason, "source": camera_url(config) })
+}
+
+/// The camera's URL without its secrets.
+pub(super) fn camera_url(config: &Config) -> Option<String> {
+    config.camera.as_ref().map(ToString::to_string)
 }
 
 /// What `set_config` and `start_detection` change, and what bounds them.
@@ -67,7 +72,7 @@ pub(super) fn config(config: &Config) -> Value {
         "detection_interval": config.detection.interval,
         "confidence": short(config.detection.confidence.get()),
         "detection_enabled": config.detection.enabled,
-        "camera": config.camera,
+        "camera": camera_url(config),
         "model": config.model,
         "allow_reboot": config.allow_reboot,
     })
