@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    cameras::{Fake, SECRET, assert_no_secret, is_colour, memory, picture, seen, use_camera},
+    cameras::{Fake, SECRET, assert_no_secret, is_colour, memory, peak, picture, seen, use_camera},
     world::{PATIENCE, World, cached, eventually},
 };
 
@@ -140,8 +140,14 @@ enum Foul {
     RubbishPackets,
     RubbishPictures,
     EndlessPicture,
+    HugePicture,
     Silence,
 }
+
+/// H.264 parameter sets, Base64, that promise pictures of 16384x16384.
+const HUGE: &str = "Z0LAPtoAEAAAgBk=,aM48gA==";
+/// The beginning of such a picture.
+const KEY_SLICE: [u8; 4] = [0x65, 0x88, 0x84, 0xff];
 
 /// Reads a request; its `CSeq`. `None` at the end.
 async fn request(socket: &mut TcpStream) -> Option<String> {
@@ -167,7 +173,11 @@ async fn be_foul(mut socket: TcpStream, foul: Foul, mut seed: u32) -> Option<()>
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         seed.to_be_bytes()[0]
     };
-    let video = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:x\r\n";
+    let sets = if matches!(foul, Foul::HugePicture) { HUGE } else { "" };
+    let video = format!(
+        "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
+         a=fmtp:96 sprop-parameter-sets={sets}\r\na=control:x\r\n"
+    );
     let begin = match foul {
         Foul::Nothing => {
             sleep(PATIENCE).await;
@@ -188,7 +198,7 @@ async fn be_foul(mut socket: TcpStream, foul: Foul, mut seed: u32) -> Option<()>
             return None;
         }
         _ => {
-            answer(&mut socket, "200 OK", "", video).await?;
+            answer(&mut socket, "200 OK", "", &video).await?;
             answer(&mut socket, "200 OK", "Session: a;timeout=x\r\n", "").await?;
             answer(&mut socket, "200 OK", "", "").await?;
             String::new()
@@ -207,14 +217,15 @@ async fn be_foul(mut socket: TcpStream, foul: Foul, mut seed: u32) -> Option<()>
             Foul::PacketsForAnswers
             | Foul::RubbishPackets
             | Foul::RubbishPictures
-            | Foul::EndlessPicture => {
+            | Foul::EndlessPicture
+            | Foul::HugePicture => {
                 bytes[0] = b'$';
                 bytes[1] = 0;
                 bytes[2..4].copy_from_slice(&1196_u16.to_be_bytes());
                 if !matches!(foul, Foul::RubbishPackets) {
                     // A good packet, with a key picture of rubbish.
                     sequence = sequence.wrapping_add(1);
-                    let whole = matches!(foul, Foul::RubbishPictures);
+                    let whole = matches!(foul, Foul::RubbishPictures | Foul::HugePicture);
                     bytes[4..6].copy_from_slice(&[0x80, 96 | u8::from(whole) << 7]);
                     bytes[6..8].copy_from_slice(&sequence.to_be_bytes());
                     let time = if whole { u32::from(sequence) } else { 1 };
@@ -222,6 +233,9 @@ async fn be_foul(mut socket: TcpStream, foul: Foul, mut seed: u32) -> Option<()>
                     let kinds: &[u8] = if whole { &[0x65, 0x67, 0x68, 0x41] } else { &[0x7c] };
                     bytes[16] = kinds[usize::from(sequence) % kinds.len()];
                     bytes[17] = if whole || sequence > 1 { 0x05 } else { 0x85 };
+                    if matches!(foul, Foul::HugePicture) {
+                        bytes[16..20].copy_from_slice(&KEY_SLICE);
+                    }
                 }
             }
             _ => {}
@@ -258,6 +272,9 @@ async fn survives(fouls: &[(Foul, u32, &str)]) {
     let after = memory(&agent);
     // The largest picture that is put together, and what an allocator keeps of it.
     assert!(after < before + 64_000_000, "from {before} to {after} bytes");
+    let most = peak(&agent);
+    assert!(most < before + 150_000_000, "from {before} to {most} bytes at most");
+    eprintln!("memory from {before} to {after} bytes, {most} at most");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -285,6 +302,7 @@ async fn a_server_that_plays_rubbish_is_survived() {
         (Foul::RubbishPackets, 77, ""),
         (Foul::RubbishPictures, 7, ""),
         (Foul::EndlessPicture, 7, ""),
+        (Foul::HugePicture, 7, ""),
         (Foul::Silence, 7, ""),
     ])
     .await;
