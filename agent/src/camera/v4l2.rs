@@ -89,12 +89,10 @@ fn start_with(
         let wanted = RequestedFormat::with_formats(wanted, &formats);
         V4LCaptureDevice::new(&CameraIndex::Index(number), wanted)
     };
-    // Whatever can be opened tells what there is. The first of all may have a rate such as 12.5,
-    // which nokhwa can set and not read back.
-    let mut device = open(RequestedFormatType::AbsoluteHighestFrameRate)
-        .or_else(|_| open(RequestedFormatType::AbsoluteHighestResolution))
+    // Whatever can be opened tells what there is.
+    let mut device = open(RequestedFormatType::AbsoluteHighestResolution)
         .or_else(|_| open(RequestedFormatType::None))?;
-    let sizes = device.compatible_list_by_resolution(encoding)?;
+    let mut sizes: Vec<_> = device.compatible_list_by_resolution(encoding)?.into_keys().collect();
     let distance = |width: u32, height: u32| {
         size.map_or(-(i128::from(width) * i128::from(height)), |size| {
             let x = i128::from(width.abs_diff(size.width));
@@ -102,14 +100,19 @@ fn start_with(
             x * x + y * y
         })
     };
-    let best = sizes
-        .iter()
-        .filter_map(|(size, rates)| Some((size, rates.iter().min_by_key(|fps| fps.abs_diff(FPS))?)))
-        .min_by_key(|(size, _)| distance(size.width(), size.height()));
-    let Some((size, fps)) = best else { return Ok(device) };
-    let exact = CameraFormat::new(*size, encoding, *fps);
     drop(device);
-    open(RequestedFormatType::Exact(exact))
+    sizes.sort_by_key(|size| distance(size.width(), size.height()));
+    let mut last = NokhwaError::UnsupportedOperationError(ApiBackend::Video4Linux);
+    for size in sizes {
+        // Its closest has the closest of the rates that are whole numbers: at 12.5 a device could
+        // not be opened again, by nokhwa.
+        let wanted = CameraFormat::new(size, encoding, FPS);
+        match open(RequestedFormatType::Closest(wanted)) {
+            Ok(device) => return Ok(device),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 impl Camera for V4l2Camera {
