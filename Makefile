@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests bench fuzz clean
+.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests test-edge deb bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -14,7 +14,7 @@ FUZZ_TARGETS := frame frame_stream join_token ids task_parse
 FUZZ_SECONDS ?= 30
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install system packages, fetch the model and the photographs
 	deploy/setup.sh
@@ -63,6 +63,17 @@ all-tests:
 	cargo test --workspace -- $(STORIES)
 	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(STORIES) \
 		$(addprefix --skip ,$(NO_STORE))
+
+test-edge: ## The edge in rigs of its own, each a line: emulated machines take minutes
+	deploy/setup.sh edge
+	cargo build --workspace --bins
+	target/debug/vm-cameras
+	tests/edge/systemd.sh
+
+deb: ## A Debian package of the agent for this machine's architecture, into target/deb
+	cargo build --release -p cloudcore-agent
+	deploy/deb/build.sh $$(cargo metadata --no-deps --format-version 1 | jq -r '.packages[] | select(.name == "cloudcore-agent").version') \
+		$$(dpkg --print-architecture) target/release/cloudcore-agent target/deb
 
 bench: ## Detection and command round trip, each as a ratio to a bare peer
 	deploy/setup.sh bench

@@ -5,6 +5,8 @@
 #   deploy/setup.sh          what building and running needs: system packages, the detection
 #                            model, three photographs that stand in for a camera
 #   deploy/setup.sh test     and what the tests and `make check` need
+#   deploy/setup.sh edge     and what `make test-edge` needs: an emulator and a kernel for it, a
+#                            container with systemd, signatures
 #   deploy/setup.sh bench    and what the benchmark and the reference detections need
 #
 # Everything it makes is in .cache/ of the project. Every file is checked by its SHA-256.
@@ -87,11 +89,17 @@ system_packages() {
   if ! model_ready; then
     command -v npm >/dev/null || missing+=(npm)
   fi
-  [ ${#missing[@]} -eq 0 ] && return
-  command -v apt-get >/dev/null || die "please install: ${missing[*]}"
-  say "installing system packages: ${missing[*]}"
+  # H.264 is decoded by openh264, which is C++.
+  command -v g++ >/dev/null || missing+=(g++)
+  install_packages "${missing[@]}"
+}
+
+install_packages() {
+  [ $# -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: $*"
+  say "installing system packages: $*"
   as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
 }
 
 # Servers that the tests start themselves, on ports of their own: what Debian would start beside
@@ -100,7 +108,15 @@ test_servers() {
   local missing=()
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
+  compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
   command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+  # An RTSP camera: GStreamer's server for it, and an encoder.
+  /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
+    missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
+  compgen -G '/usr/lib/*/gstreamer-1.0/libgstx264.so' >/dev/null || missing+=(gstreamer1.0-plugins-ugly)
+  compgen -G '/usr/lib/*/gstreamer-1.0/libgstrtp.so' >/dev/null || missing+=(gstreamer1.0-plugins-good)
+  compgen -G '/usr/lib/*/gstreamer-1.0/libgstvideotestsrc.so' >/dev/null ||
+    missing+=(gstreamer1.0-plugins-base)
   [ ${#missing[@]} -eq 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
   say "installing system packages: ${missing[*]}"
@@ -129,6 +145,19 @@ install_servers() {
   case " $* " in *' mosquitto '*)
     ! command -v systemctl >/dev/null || as_root systemctl --quiet disable mosquitto >&2 || true
   esac
+}
+
+# edge_packages PROGRAM:PACKAGE...: Debian packages, for programs that are missing.
+edge_packages() {
+  local pair missing=()
+  for pair in "$@"; do
+    command -v "${pair%%:*}" >/dev/null || missing+=("${pair#*:}")
+  done
+  [ ${#missing[@]} -eq 0 ] && return
+  command -v apt-get >/dev/null || die "please install: ${missing[*]}"
+  say "installing system packages: ${missing[*]}"
+  as_root apt-get update -qq
+  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >&2
 }
 
 # python_packages PACKAGE==VERSION...: make sure that the venv has exactly these.
@@ -225,9 +254,33 @@ test_tools() {
   python_packages "${test_packages[@]}"
 }
 
+# A container with systemd, and signatures. A guest without KVM: qemu, busybox, and Debian's kernel
+# with its modules, unpacked here and not installed: this machine starts no other kernel for it.
+edge_tools() {
+  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils
+  local missing=()
+  command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
+  [ -x /bin/busybox ] || missing+=(busybox-static)
+  command -v cpio >/dev/null || missing+=(cpio)
+  install_packages "${missing[@]}"
+  compgen -G "$cache/vm/kernel/lib/modules/*/modules.dep" >/dev/null && return
+  make_scratch
+  local package
+  package=$(apt-cache depends linux-image-amd64 | sed -n 's/^ *Depends: \(linux-image-[0-9].*\)/\1/p')
+  [ -n "$package" ] || die "Debian's linux-image-amd64 is not known here: apt-get update, on amd64"
+  say "fetching $package"
+  chmod 755 "$scratch"
+  (cd "$scratch" && apt-get download -qq "$package" >&2)
+  dpkg -x "$scratch/$package"_*.deb "$scratch/kernel"
+  busybox depmod -b "$scratch/kernel" "${package#linux-image-}"
+  mkdir -p "$cache/vm"
+  rm -rf "$cache/vm/kernel"
+  mv "$scratch/kernel" "$cache/vm/kernel"
+}
+
 case $mode in
-  run | test | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, bench" ;;
+  run | test | edge | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, edge, bench" ;;
 esac
 system_packages
 make_model
@@ -239,6 +292,7 @@ if [ "$mode" != run ]; then
 fi
 case $mode in
   test) test_tools ;;
+  edge) edge_tools ;;
   bench) python_packages "${converter_packages[@]}" "${bench_packages[@]}" ;;
 esac
 say "ready: $cache/models/nanodet.json, $cache/photos ($mode)"

@@ -18,8 +18,11 @@ use crate::{
     identity::{Identity, IdentityError},
     link::{Link, LinkHandle},
     lock::{DataDirLock, LockError},
+    logs::LogRing,
     machine::{Machine, ThisMachine, VitalsProbe},
+    models::Models,
     outbox::{Outbox, OutboxError},
+    schedule,
     watch::Watch,
 };
 
@@ -55,6 +58,8 @@ pub struct Options {
     pub hub: Option<HubAddress>,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
+    /// What the agent logs comes here.
+    pub logs: LogRing,
 }
 
 impl std::fmt::Debug for Options {
@@ -67,7 +72,12 @@ impl Options {
     /// As installed: its own settings, this machine.
     #[must_use]
     pub fn new(data_dir: &Path) -> Self {
-        Self { data_dir: data_dir.to_owned(), hub: None, machine: Box::new(ThisMachine) }
+        Self {
+            data_dir: data_dir.to_owned(),
+            hub: None,
+            machine: Box::new(ThisMachine),
+            logs: LogRing::default(),
+        }
     }
 }
 
@@ -80,6 +90,8 @@ pub struct Agent {
     /// Heartbeat, detection, housekeeping.
     senses: Stage,
     exec: Stage,
+    /// Cancelled when a command wants a new start.
+    restart: CancellationToken,
     /// Last, so that results still leave.
     mouth: Stage,
     _lock: DataDirLock,
@@ -109,7 +121,7 @@ impl Agent {
     /// # Errors
     /// [`StartError`], for a node that has not joined too.
     pub async fn start(options: Options) -> Result<Self, StartError> {
-        let Options { data_dir, hub, machine } = options;
+        let Options { data_dir, hub, machine, logs } = options;
         let opening = {
             let data_dir = data_dir.clone();
             move || {
@@ -119,7 +131,8 @@ impl Agent {
                 let lock = DataDirLock::create(&data_dir)?;
                 Identity::load(&data_dir)?;
                 let config = Config::load(&data_dir)?;
-                Ok::<_, StartError>((lock, config, Outbox::open(&data_dir)?))
+                let outbox = Outbox::open_within(&data_dir, config.outbox.limits())?;
+                Ok::<_, StartError>((lock, config, outbox))
             }
         };
         let (lock, config, outbox) =
@@ -131,20 +144,26 @@ impl Agent {
         let (link, link_handle) =
             Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
         let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
+        let models = Models::new(settings.clone(), link_handle.clone(), outbox.clone());
         let reporter = Reporter::new(
             VitalsProbe::new(&data_dir),
             eye.clone(),
             outbox.clone(),
             watch_handle.detecting(),
         );
+        let restart = CancellationToken::new();
         let exec = Exec::new(Rooms {
             settings: settings.clone(),
             outbox: outbox.clone(),
-            eye,
+            eye: eye.clone(),
             link: link_handle.clone(),
             reporter: reporter.clone(),
             watch: watch_handle,
+            models: models.clone(),
             machine,
+            logs,
+            uploading: tokio::sync::Mutex::default(),
+            restart: restart.clone(),
         });
 
         let mut agent = Self {
@@ -153,18 +172,26 @@ impl Agent {
             link: link_handle,
             senses: Stage::default(),
             exec: Stage::default(),
+            restart,
             mouth: Stage::default(),
             _lock: lock,
         };
         let senses = agent.senses.cancel.clone();
         agent.senses.tasks.spawn(heartbeat::run(
             reporter,
-            settings,
+            settings.clone(),
             outbox.clone(),
             pulse,
             senses.clone(),
         ));
         agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(models.run(senses.clone()));
+        agent.senses.tasks.spawn(schedule::take(settings, eye, outbox.clone(), senses.clone()));
+        agent.senses.tasks.spawn(schedule::deliver(
+            outbox.clone(),
+            agent.link.clone(),
+            senses.clone(),
+        ));
         agent.senses.tasks.spawn(keep_house(outbox, senses));
         agent.exec.tasks.spawn(exec.run(orders, agent.exec.cancel.clone()));
         agent.mouth.tasks.spawn(link.run(agent.mouth.cancel.clone()));
@@ -193,6 +220,11 @@ impl Agent {
     #[must_use]
     pub const fn outbox(&self) -> &Outbox {
         &self.outbox
+    }
+
+    /// Waits until a command wants the agent to be started anew.
+    pub fn restart_wanted(&self) -> impl Future<Output = ()> + use<> {
+        self.restart.clone().cancelled_owned()
     }
 
     /// Waits until a task ends that never should; its name. The agent is of no use any more.

@@ -6,6 +6,7 @@
 
 use std::{
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -158,7 +159,12 @@ fn own(
         }
         let result = match &configured {
             None => Err(EyeError::NoCamera),
-            Some(source) => take(source, &mut open).map_err(EyeError::Lost),
+            Some(source) => {
+                // A driver's panic is the loss of a camera, and not of the thread that owns it.
+                let taken = catch_unwind(AssertUnwindSafe(|| take(source, &mut open)));
+                let taken = taken.unwrap_or_else(|_| Err("the camera's driver panicked".into()));
+                taken.map_err(EyeError::Lost)
+            }
         };
         match &result {
             Ok(_) => tell(state, CameraState::Ready),

@@ -2,8 +2,8 @@
 //! is cut off.
 //!
 //! Rooms, in rank order; imports go downward only:
-//! `main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect,
-//! identity, lock, machine, outbox > backoff, files`.
+//! `main > cli > agent > exec, join, schedule > watch > models > link > heartbeat > eye, config >
+//! camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs, notify`.
 //!
 //! Start one with [`agent::Agent::start`].
 
@@ -11,6 +11,7 @@ pub mod agent;
 pub mod camera;
 pub mod cli;
 pub mod config;
+pub mod confine;
 pub mod detect;
 pub mod exec;
 pub mod eye;
@@ -19,9 +20,14 @@ pub mod identity;
 pub mod join;
 pub mod link;
 pub mod lock;
+pub mod logs;
 pub mod machine;
+pub mod models;
 pub mod outbox;
+pub mod schedule;
+pub mod update;
 pub mod watch;
 
 mod backoff;
 mod files;
+mod notify;

@@ -36,10 +36,12 @@ use crate::{
     live::{self, Bus, Watching},
     maintenance::{self, Maintenance},
     metrics::{self, Metrics},
+    models::{self, Models},
     mqtt::{self, Mqtt},
     objects::Objects,
     overview::{self, Overview},
     pki::{Https, HttpsSource, Pki},
+    releases::{self, Releases},
     settings::{self, Settings},
     tokens::{self, Tokens},
     traffic::Traffic,
@@ -138,6 +140,13 @@ impl Hub {
         );
         let bus = Arc::new(Bus::default());
         let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
+        let models = Models::open(
+            db.clone(),
+            Arc::clone(&objects),
+            config.data_dir.join("uploads"),
+            config.max_model_bytes,
+        );
+        let models = Arc::new(models.await?);
         let tokens = Arc::new(Tokens::new(
             db.clone(),
             Arc::clone(&keys),
@@ -185,7 +194,13 @@ impl Hub {
             apps: Arc::clone(&apps),
         });
         let diagnostics = Arc::new(Diagnostics::new(db.clone(), Arc::clone(&commands)));
-        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, &blobs, &bus, &settings);
+        let releases = Arc::new(Releases::new(config.downloads.clone(), advertised.clone()));
+        let files = inbox::Files {
+            blobs: Arc::clone(&blobs),
+            models: Arc::clone(&models),
+            releases: Arc::clone(&releases),
+        };
+        let (inbox, inbox_writer) = inbox::open(&db, &devices, &commands, files, &bus, &settings);
 
         let shutdown = CancellationToken::new();
         let watching =
@@ -268,6 +283,7 @@ impl Hub {
                 health::routes(db.clone(), Arc::clone(&settings)),
                 auth::routes(auth, audit),
                 tokens::routes(tokens),
+                releases::routes(releases),
                 certificates::routes(Arc::clone(&certificates)),
                 backup::routes(backups),
                 devices::routes(Arc::clone(&devices)),
@@ -277,6 +293,7 @@ impl Hub {
                 diagnostics::routes(Arc::clone(&diagnostics)),
                 mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)),
+                models::routes(Arc::clone(&models), Arc::clone(&settings)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
                 metrics::routes(metrics),
@@ -318,6 +335,7 @@ impl Hub {
                 diagnostics,
                 commands,
                 blobs,
+                models,
                 certificates,
                 answers,
                 webhooks,
@@ -631,6 +649,7 @@ struct Kept {
     diagnostics: Arc<Diagnostics>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    models: Arc<Models>,
     certificates: Arc<Certificates>,
     answers: Arc<http::Answers>,
     webhooks: Arc<Webhooks>,
@@ -660,6 +679,7 @@ async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken
             alerts::forget(&kept.db, before).await?;
             kept.answers.forget().await?;
             kept.webhooks.forget(before).await?;
+            kept.models.tidy().await?;
             while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
             Ok::<_, Error>(())
         };

@@ -44,6 +44,10 @@ pub struct Options {
     /// or file:///FOLDER [default: DATA_DIR/objects]
     #[arg(long, env = "CLOUDCORE_OBJECT_STORE", value_name = "URL")]
     pub object_store: Option<Url>,
+    /// Folder of the agent's releases, for install.sh and `update_agent` [default:
+    /// DATA_DIR/downloads]
+    #[arg(long, env = "CLOUDCORE_DOWNLOADS", value_name = "DIR")]
+    pub downloads: Option<PathBuf>,
     /// Where agents join and link, UDP [default: 0.0.0.0:10000]
     #[arg(long, env = "CLOUDCORE_QUIC", value_name = "ADDRESS")]
     pub quic: Option<SocketAddr>,
@@ -82,6 +86,9 @@ pub struct Options {
     /// Most devices that may be members [default: 10000]
     #[arg(long, env = "CLOUDCORE_MAX_DEVICES", value_name = "N")]
     pub max_devices: Option<u32>,
+    /// Largest ONNX file that the catalog of models takes, MiB [default: 256]
+    #[arg(long, env = "CLOUDCORE_MAX_MODEL_MB", value_name = "MIB")]
+    pub max_model_mb: Option<u32>,
     /// Days that heartbeats, detections, ended commands and pictures are kept [default: 30]
     #[arg(long, env = "CLOUDCORE_RETENTION_DAYS", value_name = "DAYS")]
     pub retention_days: Option<u32>,
@@ -112,6 +119,8 @@ pub struct Config {
     pub https: Option<HttpsConfig>,
     /// Where objects are, `s3:` or `file:`, where it is not the data directory.
     pub object_store: Option<Url>,
+    /// Where the agent's releases are.
+    pub downloads: PathBuf,
     /// The agents' listener.
     pub quic: SocketAddr,
     /// The MQTT broker.
@@ -130,6 +139,8 @@ pub struct Config {
     pub webhook_allow_private: bool,
     /// Most members.
     pub max_devices: u32,
+    /// Largest ONNX file of the catalog, bytes.
+    pub max_model_bytes: u64,
     /// How long heartbeats, detections, ended commands and pictures are kept.
     pub retention: Duration,
     /// How long a node's certificate lives.
@@ -183,6 +194,7 @@ impl Options {
             https_key: self.https_key.or(under.https_key),
             https_name: self.https_name.or(under.https_name),
             object_store: self.object_store.or(under.object_store),
+            downloads: self.downloads.or(under.downloads),
             quic: self.quic.or(under.quic),
             mqtt: self.mqtt.or(under.mqtt),
             mqtts: self.mqtts.or(under.mqtts),
@@ -195,6 +207,7 @@ impl Options {
             rate_limit: self.rate_limit.or(under.rate_limit),
             webhook_allow_private: self.webhook_allow_private.or(under.webhook_allow_private),
             max_devices: self.max_devices.or(under.max_devices),
+            max_model_mb: self.max_model_mb.or(under.max_model_mb),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
         }
@@ -224,6 +237,10 @@ impl Options {
         let data_dir = self.data_dir.unwrap_or_else(|| "cloudcore-data".into());
         if self.max_devices == Some(0) {
             return Err(ConfigError::Value("max-devices", "must be at least 1".into()));
+        }
+        let model_mb = self.max_model_mb.unwrap_or(256);
+        if !(1..=4096).contains(&model_mb) {
+            return Err(ConfigError::Value("max-model-mb", "must be 1 to 4096".into()));
         }
         let days = self.retention_days.unwrap_or(30);
         if !(1..=3650).contains(&days) {
@@ -269,6 +286,7 @@ impl Options {
         )?;
         check_object_store(self.object_store.as_ref())?;
         Ok(Config {
+            downloads: self.downloads.unwrap_or_else(|| data_dir.join("downloads")),
             data_dir,
             http: self.http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000))),
             https,
@@ -282,6 +300,7 @@ impl Options {
             rate_limit: self.rate_limit.unwrap_or(100),
             webhook_allow_private: self.webhook_allow_private.unwrap_or(false),
             max_devices: self.max_devices.unwrap_or(10_000),
+            max_model_bytes: u64::from(model_mb) << 20,
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
             admin_password: None,

@@ -10,7 +10,8 @@ use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Duration};
 use bytes::Bytes;
 use cloudcore_protocol::{
     Alert, BlobHeader, BlobReply, DeviceId, Event, EventAck, EventBody, Frame, Goodbye,
-    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane,
+    GoodbyeReason, Hello, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound,
+    ModelRefused, ModelReply, ModelRequest, ReleaseHeader, ReleaseRequest,
 };
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -24,8 +25,10 @@ use crate::{
     detections::{self, DetectionRow},
     devices::{self, Devices, HeartbeatRow},
     error::{Code, Result},
-    link::{Admission, Peers, Session},
+    link::{Admission, ModelBytes, Peers, Session},
     live::{Bus, News},
+    models::Models,
+    releases::Releases,
     settings::Settings,
 };
 
@@ -41,12 +44,24 @@ struct Said {
     event: Event,
 }
 
+/// Where bytes come from and go to.
+pub struct Files {
+    /// Pictures and files of devices.
+    pub blobs: Arc<Blobs>,
+    /// The catalog.
+    pub models: Arc<Models>,
+    /// Releases of the agent.
+    pub releases: Arc<Releases>,
+}
+
 /// The face that the link sees.
 pub struct Inbox {
     db: Db,
     devices: Arc<Devices>,
     commands: Arc<Commands>,
     blobs: Arc<Blobs>,
+    models: Arc<Models>,
+    releases: Arc<Releases>,
     queue: mpsc::Sender<Said>,
     joins: Semaphore,
 }
@@ -72,7 +87,7 @@ pub fn open(
     db: &Db,
     devices: &Arc<Devices>,
     commands: &Arc<Commands>,
-    blobs: &Arc<Blobs>,
+    files: Files,
     bus: &Arc<Bus>,
     settings: &Arc<Settings>,
 ) -> (Inbox, Writer) {
@@ -81,7 +96,9 @@ pub fn open(
         db: db.clone(),
         devices: Arc::clone(devices),
         commands: Arc::clone(commands),
-        blobs: Arc::clone(blobs),
+        blobs: files.blobs,
+        models: files.models,
+        releases: files.releases,
         queue: sender,
         joins: Semaphore::new(MAX_JOINS),
     };
@@ -228,6 +245,36 @@ impl Peers for Inbox {
                 None
             }
         }
+    }
+
+    async fn model(
+        &self,
+        session: &Arc<Session>,
+        request: ModelRequest,
+    ) -> Result<(ModelFound, ModelBytes), ModelReply> {
+        let refused = |error: crate::error::Error| {
+            let passing = !matches!(error.code, Code::NotFound | Code::Invalid);
+            if passing {
+                let device_id = &session.device_id;
+                tracing::error!(%device_id, model = %request.id, ?error, "a model can't be sent");
+            }
+            ModelReply::Refused(ModelRefused { message: error.message.into_owned(), passing })
+        };
+        let read = self.models.read(&request.id, request.offset).await.map_err(refused)?;
+        let found =
+            ModelFound { sha256: read.sha256, size: read.size, description: read.description };
+        Ok((found, read.bytes))
+    }
+
+    async fn release(
+        &self,
+        session: &Arc<Session>,
+        request: ReleaseRequest,
+    ) -> Result<(ReleaseHeader, tokio::fs::File), String> {
+        self.releases.fetch(&request).await.map_err(|error| {
+            tracing::info!(device_id = %session.device_id, ?error, "a release was not served");
+            error.message.into_owned()
+        })
     }
 
     async fn ended(&self, session: &Session) {

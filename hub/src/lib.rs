@@ -4,8 +4,8 @@
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore,
-//! configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic >
-//! error, config`
+//! configuration, maintenance, models, releases, tokens > auth, pki > api, settings > keys, db,
+//! objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -33,10 +33,12 @@ mod link;
 mod live;
 mod maintenance;
 mod metrics;
+mod models;
 mod mqtt;
 mod objects;
 mod overview;
 mod pki;
+mod releases;
 mod settings;
 mod tokens;
 mod traffic;

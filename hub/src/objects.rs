@@ -7,9 +7,10 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream::BoxStream};
 use object_store::{
-    ClientConfigKey, ObjectStore, ObjectStoreExt as _, PutPayload, RetryConfig,
+    ClientConfigKey, GetOptions, GetRange, ObjectStore, ObjectStoreExt as _, PutPayload,
+    RetryConfig,
     aws::{AmazonS3Builder, AmazonS3ConfigKey},
     local::LocalFileSystem,
     path::Path as Key,
@@ -130,6 +131,33 @@ impl Objects {
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>> {
         let key = self.key(key);
         within(OBJECT, async { self.store.get(&key).await?.bytes().await }).await
+    }
+
+    /// An object's size and its bytes from `offset` on, if there is one. What breaks off in the
+    /// middle is an error of the stream.
+    ///
+    /// # Errors
+    /// API-009, also when `offset` is behind its end.
+    pub async fn read(
+        &self,
+        key: &str,
+        offset: u64,
+    ) -> Result<Option<(u64, BoxStream<'static, Result<Bytes>>)>> {
+        let key = self.key(key);
+        let Some(meta) = within(OBJECT, self.store.head(&key)).await? else { return Ok(None) };
+        if offset == meta.size {
+            return Ok(Some((meta.size, futures_util::stream::empty().boxed())));
+        }
+        let range = Some(GetRange::Offset(offset));
+        let options = GetOptions { range, ..GetOptions::default() };
+        let object = within(OBJECT, self.store.get_opts(&key, options)).await?;
+        Ok(object.map(|object| {
+            let broken = |e: object_store::Error| Error {
+                cause: Some(e.into()),
+                ..Error::new(Code::Unavailable, "the object store broke off; try again")
+            };
+            (meta.size, object.into_stream().map_err(broken).boxed())
+        }))
     }
 
     /// Removes an object; that there is none is fine.

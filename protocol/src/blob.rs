@@ -5,7 +5,7 @@ use std::fmt;
 use minicbor::{Decode, Encode};
 use ring::digest;
 
-use crate::CommandId;
+use crate::{CommandId, Timestamp};
 
 /// SHA-256 of a blob's bytes; its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -18,6 +18,12 @@ impl BlobHash {
     pub fn of(bytes: &[u8]) -> Self {
         let mut hash = [0; 32];
         hash.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+        Self(hash)
+    }
+
+    /// With these bytes.
+    #[must_use]
+    pub const fn from_bytes(hash: [u8; 32]) -> Self {
         Self(hash)
     }
 }
@@ -49,6 +55,9 @@ pub struct BlobHeader {
     /// The command that made it, if one did.
     #[n(3)]
     pub command_id: Option<CommandId>,
+    /// When a picture was taken, by the agent's clock.
+    #[n(4)]
+    pub captured_at: Option<Timestamp>,
 }
 
 /// Hub to agent, last on a blob's stream.

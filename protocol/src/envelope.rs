@@ -4,8 +4,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
     Alert, BlobHeader, BlobReply, CancelCommand, Command, CommandFinished, CommandStarted,
-    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, RenewNow, RenewReply,
-    RenewRequest, Timestamp, Unsupported, Welcome,
+    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, ModelReply, ModelRequest,
+    ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Timestamp, Unsupported,
+    Welcome,
 };
 
 /// An enum on the wire as `[kind, body]`, with a variant for the kinds of a newer peer.
@@ -86,6 +87,14 @@ open_enum!(
         30 => BlobHeader,
         /// Hub, last on a blob's stream.
         31 => BlobReply,
+        /// Agent, first on a model's stream.
+        40 => ModelRequest,
+        /// Hub, in answer to it; the model's bytes follow.
+        41 => ModelReply,
+        /// Agent, alone on a release's stream.
+        50 => ReleaseRequest,
+        /// Hub, in answer to it.
+        51 => ReleaseHeader,
     }
 );
 

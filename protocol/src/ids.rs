@@ -13,6 +13,12 @@ pub struct IdError {
     problem: &'static str,
 }
 
+impl IdError {
+    pub(crate) const fn new(what: &'static str, problem: &'static str) -> Self {
+        Self { what, problem }
+    }
+}
+
 /// The contract's `VARCHAR(100)` for node names and device ids.
 const MAX_LEN: usize = 100;
 
@@ -57,6 +63,31 @@ fn check_device_id(text: &str) -> Result<(), IdError> {
             problem: "must be letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
         })
     }
+}
+
+/// Longest part of a model's id, which is a folder's name too.
+const MAX_MODEL_PART: usize = 64;
+
+/// A name of a folder that is no way out of the one above it.
+fn check_model_part(what: &'static str, text: &str) -> Result<(), IdError> {
+    let ok = text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if ok && text.len() <= MAX_MODEL_PART {
+        return Ok(());
+    }
+    Err(IdError {
+        what,
+        problem: "must be 1 to 64 letters, digits, '-', '_' and '.', and begin and end with a letter or digit",
+    })
+}
+
+fn check_model_name(text: &str) -> Result<(), IdError> {
+    check_model_part("model name", text)
+}
+
+fn check_model_version(text: &str) -> Result<(), IdError> {
+    check_model_part("model version", text)
 }
 
 fn check_command_id(text: &str) -> Result<(), IdError> {
@@ -147,6 +178,16 @@ id!(
     /// A device's id: 1 to 100 letters, digits, `-`, `_` and `.`.
     DeviceId,
     check_device_id
+);
+id!(
+    /// A model's name: 1 to 64 letters, digits, `-`, `_` and `.`; safe as a folder's name.
+    ModelName,
+    check_model_name
+);
+id!(
+    /// The version of a model's weights, in the letters of a [`ModelName`].
+    ModelVersion,
+    check_model_version
 );
 id!(
     /// A command's id: `cmd_` and a [ULID](https://github.com/ulid/spec).

@@ -18,7 +18,13 @@
 //! 6. A blob (a picture, a log) travels on a bidirectional stream of its own: one
 //!    [`Frame::BlobHeader`], the bytes, the end of the stream; the hub answers
 //!    [`Frame::BlobReply`] once they are stored.
-//! 7. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
+//! 7. A model travels the other way, on a bidirectional stream that the agent opens: one
+//!    [`Frame::ModelRequest`] with the number of bytes that the agent has already; the hub answers
+//!    [`Frame::ModelReply`] and, where it has the model, the rest of its bytes. A hub that can do
+//!    so says [`CAPABILITY_MODELS`].
+//! 8. A release of the agent travels the other way: one [`Frame::ReleaseRequest`]; the hub answers
+//!    [`Frame::ReleaseHeader`] and the bytes, or [`Frame::BlobReply`] with why not.
+//! 9. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
 //!    4-byte big-endian length of at most [`MAX_FRAME_BYTES`]. Unknown fields are skipped and an
 //!    unknown kind is answered [`Frame::Unsupported`], so that versions may differ.
 //!
@@ -33,6 +39,8 @@ mod heartbeat;
 mod hello;
 mod ids;
 mod join;
+mod model;
+mod release;
 mod time;
 mod token;
 
@@ -45,11 +53,13 @@ pub use heartbeat::{Alert, CameraState, Heartbeat};
 pub use hello::{
     CAPABILITY_APPS, Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate,
 };
-pub use ids::{CommandId, DeviceId, IdError, NodeName};
+pub use ids::{CommandId, DeviceId, IdError, ModelName, ModelVersion, NodeName};
 pub use join::{
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,
     RenewRequest, Secret,
 };
+pub use model::{CAPABILITY_MODELS, ModelFound, ModelId, ModelRefused, ModelReply, ModelRequest};
+pub use release::{ReleaseHeader, ReleaseRequest};
 pub use time::Timestamp;
 pub use token::{JoinToken, TokenError};
 

@@ -11,11 +11,11 @@ use std::{
 const RANKS: [(&str, &str); 2] = [
     (
         "hub",
-        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, tokens > auth, pki > api, settings > keys, db, objects, traffic > error, config",
+        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, models, releases, tokens > auth, pki > api, settings > keys, db, objects, traffic > error, config",
     ),
     (
         "agent",
-        "main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox > backoff, files",
+        "main > cli > agent > exec, join, schedule > watch > models > link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs, notify",
     ),
 ];
 

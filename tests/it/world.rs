@@ -417,7 +417,13 @@ impl World {
 
     /// `cloudcore-agent run`.
     pub async fn run_agent(&self, node: &str) -> Process {
+        self.run_agent_in(node, &[]).await
+    }
+
+    /// The same, with more environment.
+    pub async fn run_agent_in(&self, node: &str, env: &[(&str, &str)]) -> Process {
         let mut command = Command::new(program("cloudcore-agent"));
+        command.envs(env.iter().copied());
         command.arg("run").arg("--data-dir").arg(self.node_dir(node));
         Process::start(command, &self.dir.path().join(format!("{node}.log"))).await
     }

@@ -2,18 +2,15 @@
 
 use std::{
     collections::VecDeque,
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
 
-use image::{ImageReader, Limits, RgbImage};
+use image::RgbImage;
 
 use super::{Camera, CameraError, Frame};
-
-/// Largest side of a picture, pixels: a small file can claim to be enormous.
-const MAX_SIDE: u32 = 8192;
 
 /// A picture, or a folder of them.
 pub(super) fn open(path: &Path, fps: Option<f64>) -> Result<Box<dyn Camera>, CameraError> {
@@ -29,24 +26,17 @@ pub(super) fn open(path: &Path, fps: Option<f64>) -> Result<Box<dyn Camera>, Cam
     Ok(Box::new(picture))
 }
 
-fn read_error(path: &Path, source: std::io::Error) -> CameraError {
-    if source.kind() == std::io::ErrorKind::NotFound {
+fn read_error(path: &Path, source: io::Error) -> CameraError {
+    if source.kind() == io::ErrorKind::NotFound {
         return CameraError::Missing(path.to_owned());
     }
     CameraError::Read { path: path.to_owned(), source }
 }
 
 fn decode(path: &Path) -> Result<RgbImage, CameraError> {
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(|e| read_error(path, e))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    reader.limits(limits);
-    let picture =
-        reader.decode().map_err(|source| CameraError::Decode { path: path.to_owned(), source })?;
-    Ok(picture.into_rgb8())
+    let file = fs::File::open(path).map_err(|e| read_error(path, e))?;
+    super::decode::decode(io::BufReader::new(file))
+        .map_err(|source| CameraError::Decode { path: path.to_owned(), source })
 }
 
 /// Makes captures come no faster than a camera's frames.
@@ -100,7 +90,7 @@ struct Folder {
 
 impl Folder {
     fn refill(&mut self) -> Result<(), CameraError> {
-        let listed = || -> std::io::Result<Vec<PathBuf>> {
+        let listed = || -> io::Result<Vec<PathBuf>> {
             let mut files = Vec::new();
             for entry in fs::read_dir(&self.path)? {
                 let path = entry?.path();

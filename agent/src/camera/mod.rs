@@ -5,7 +5,10 @@
 //! vanishes is an error of one capture, never a panic: whoever watches it decides when to open
 //! it again.
 
+mod address;
+mod decode;
 mod files;
+mod network;
 mod picture;
 mod source;
 #[cfg(feature = "v4l2")]
@@ -16,8 +19,10 @@ use std::{io, path::PathBuf, time::Instant};
 use cloudcore_protocol::Timestamp;
 use image::RgbImage;
 
+pub use address::Address;
+pub use network::NetworkError;
 pub use picture::{PictureError, encode};
-pub use source::{CameraSource, SourceError};
+pub use source::{CameraSource, PixelFormat, SourceError};
 
 /// One picture of a camera.
 #[derive(Debug, Clone)]
@@ -75,6 +80,14 @@ pub enum CameraError {
         /// What the driver says.
         problem: String,
     },
+    /// A camera of the network gives no picture.
+    #[error("camera {camera} {problem}")]
+    Network {
+        /// Its URL, without secrets.
+        camera: String,
+        /// Why.
+        problem: NetworkError,
+    },
     /// A file or folder can't be read.
     #[error("can't read {path}: {source}")]
     Read {
@@ -103,8 +116,18 @@ pub enum CameraError {
 pub fn open(source: &CameraSource) -> Result<Box<dyn Camera>, CameraError> {
     match source {
         CameraSource::Files { path, fps } => Ok(files::open(path, *fps)?),
+        CameraSource::Http(address) => network::http(address),
+        #[cfg(feature = "rtsp")]
+        CameraSource::Rtsp(address) => network::rtsp(address),
+        #[cfg(not(feature = "rtsp"))]
+        CameraSource::Rtsp(_) => Err(CameraError::Unsupported {
+            url: source.to_string(),
+            reason: "this agent was built without the feature `rtsp`",
+        }),
         #[cfg(feature = "v4l2")]
-        CameraSource::V4l2 { device, size } => Ok(Box::new(v4l2::V4l2Camera::open(device, *size)?)),
+        CameraSource::V4l2 { device, size, format } => {
+            Ok(Box::new(v4l2::V4l2Camera::open(device, *size, *format)?))
+        }
         #[cfg(not(feature = "v4l2"))]
         CameraSource::V4l2 { .. } => Err(CameraError::Unsupported {
             url: source.to_string(),

@@ -3,12 +3,14 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use cloudcore_protocol::command::Resolution;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serializer};
 use url::Url;
 
-/// Where a camera is. Written as a URL.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+use super::address::{Address, shown};
+
+/// Where a camera is. Written as a URL; shown without the secrets in it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum CameraSource {
     /// `file:///path/picture.png`, or a folder of pictures played in a loop in order of their
     /// names, `file:///folder?fps=5`.
@@ -18,13 +20,53 @@ pub enum CameraSource {
         /// Frames a second, 0.01 to 240; as fast as asked for where absent.
         fps: Option<f64>,
     },
-    /// `v4l2:///dev/video0`, `v4l2:///dev/video0?width=1280&height=720`.
+    /// `v4l2:///dev/video0`, `v4l2:///dev/video0?width=1280&height=720&format=yuyv`.
     V4l2 {
         /// The device file, absolute.
         device: PathBuf,
         /// The size to ask for; the device gives the closest it has, its largest where absent.
         size: Option<Resolution>,
+        /// How the device is to send pixels; the first that it has where absent.
+        format: Option<PixelFormat>,
     },
+    /// `http://user:password@host/video`, or `https`: pictures as `multipart/x-mixed-replace`
+    /// (MJPEG), or one JPEG or PNG an answer, which is asked for anew for each frame.
+    Http(Address),
+    /// `rtsp://user:password@host/stream`, or `rtsps`: H.264 over the session's own connection.
+    Rtsp(Address),
+}
+
+/// How a V4L2 device sends pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PixelFormat {
+    /// A JPEG a frame.
+    Mjpeg,
+    /// 4:2:2, packed.
+    Yuyv,
+    /// 4:2:0, two planes.
+    Nv12,
+    /// 24 bits, red first.
+    Rgb,
+    /// 24 bits, blue first.
+    Bgr,
+    /// 8 bits of grey.
+    Gray,
+}
+
+impl PixelFormat {
+    /// All, with their names in a URL, in the order in which they are tried.
+    pub(super) const ALL: [(Self, &str); 6] = [
+        (Self::Mjpeg, "mjpeg"),
+        (Self::Yuyv, "yuyv"),
+        (Self::Nv12, "nv12"),
+        (Self::Rgb, "rgb"),
+        (Self::Bgr, "bgr"),
+        (Self::Gray, "gray"),
+    ];
+
+    fn name(self) -> &'static str {
+        Self::ALL.iter().find(|(format, _)| *format == self).map_or("", |(_, name)| name)
+    }
 }
 
 /// Why a text is no camera's address.
@@ -39,7 +81,9 @@ pub enum SourceError {
         problem: String,
     },
     /// A kind of camera that this version does not know.
-    #[error("camera scheme '{0}' is not supported; use v4l2:///dev/video0 or file:///folder?fps=5")]
+    #[error(
+        "camera scheme '{0}' is not supported; use v4l2:///dev/video0, rtsp://host/stream, http://host/video or file:///folder?fps=5"
+    )]
     Unsupported(String),
     /// A part of the URL makes no sense.
     #[error("camera {url}: {problem}")]
@@ -55,12 +99,15 @@ impl FromStr for CameraSource {
     type Err = SourceError;
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
-        let url = Url::parse(text).map_err(|e| SourceError::Url {
-            text: text.chars().take(100).collect(),
-            problem: e.to_string(),
-        })?;
-        let wrong = |problem: String| SourceError::Part { url: text.to_owned(), problem };
+        let url = Url::parse(text)
+            .map_err(|e| SourceError::Url { text: shown(text), problem: e.to_string() })?;
+        let wrong = |problem: String| SourceError::Part { url: shown(text), problem };
         let scheme = url.scheme();
+        if matches!(scheme, "http" | "https" | "rtsp" | "rtsps") {
+            let stream = scheme.starts_with("rtsp");
+            let address = Address::new(url).ok_or_else(|| wrong("has no host".into()))?;
+            return Ok(if stream { Self::Rtsp(address) } else { Self::Http(address) });
+        }
         if !matches!(scheme, "file" | "v4l2") {
             return Err(SourceError::Unsupported(scheme.to_owned()));
         }
@@ -87,13 +134,20 @@ impl FromStr for CameraSource {
             }
             return Ok(Self::Files { path, fps });
         }
-        let (mut width, mut height) = (None, None);
+        let (mut width, mut height, mut format) = (None, None, None);
         for (key, value) in url.query_pairs() {
             match key.as_ref() {
                 "width" => width = Some(value.into_owned()),
                 "height" => height = Some(value.into_owned()),
+                "format" => {
+                    let known = PixelFormat::ALL.iter().find(|(_, name)| *name == value);
+                    let (known, _) = known.ok_or_else(|| {
+                        wrong("format must be mjpeg, yuyv, nv12, rgb, bgr or gray".into())
+                    })?;
+                    format = Some(*known);
+                }
                 _ => {
-                    let known = "known are width and height";
+                    let known = "known are width, height and format";
                     return Err(wrong(format!("unknown parameter '{key}'; {known}")));
                 }
             }
@@ -105,7 +159,7 @@ impl FromStr for CameraSource {
             }
             _ => return Err(wrong("width and height go together".into())),
         };
-        Ok(Self::V4l2 { device: path, size })
+        Ok(Self::V4l2 { device: path, size, format })
     }
 }
 
@@ -113,6 +167,7 @@ impl fmt::Display for CameraSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match self {
             Self::Files { path, .. } | Self::V4l2 { device: path, .. } => path,
+            Self::Http(address) | Self::Rtsp(address) => return address.fmt(f),
         };
         // What was parsed is absolute; a path made by hand that is not shows as it is.
         let path = Url::from_file_path(path)
@@ -120,10 +175,14 @@ impl fmt::Display for CameraSource {
         match self {
             Self::Files { fps: None, .. } => write!(f, "file://{path}"),
             Self::Files { fps: Some(fps), .. } => write!(f, "file://{path}?fps={fps}"),
-            Self::V4l2 { size: None, .. } => write!(f, "v4l2://{path}"),
-            Self::V4l2 { size: Some(size), .. } => {
-                write!(f, "v4l2://{path}?width={}&height={}", size.width, size.height)
+            Self::V4l2 { size, format, .. } => {
+                let size = size.map(|size| format!("width={}&height={}", size.width, size.height));
+                let format = format.map(|format| format!("format={}", format.name()));
+                let query: Vec<String> = size.into_iter().chain(format).collect();
+                let mark = if query.is_empty() { "" } else { "?" };
+                write!(f, "v4l2://{path}{mark}{}", query.join("&"))
             }
+            Self::Http(_) | Self::Rtsp(_) => Ok(()),
         }
     }
 }
@@ -135,9 +194,19 @@ impl TryFrom<String> for CameraSource {
     }
 }
 
-impl From<CameraSource> for String {
-    fn from(source: CameraSource) -> Self {
-        source.to_string()
+impl CameraSource {
+    /// For `serialize_with`: the URL with its secrets, as the settings' own file keeps it. There is
+    /// no other way to write one down, so that none is ever written into an answer.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    #[allow(clippy::ref_option, reason = "what serde hands over")]
+    pub fn with_secrets<S: Serializer>(source: &Option<Self>, s: S) -> Result<S::Ok, S::Error> {
+        match source {
+            None => s.serialize_none(),
+            Some(Self::Http(address) | Self::Rtsp(address)) => s.serialize_str(address.secret()),
+            Some(other) => s.collect_str(other),
+        }
     }
 }
 
@@ -150,6 +219,13 @@ mod tests {
         text.parse()
     }
 
+    fn written(source: CameraSource) -> String {
+        let mut json = Vec::new();
+        let mut to = serde_json::Serializer::new(&mut json);
+        CameraSource::with_secrets(&Some(source), &mut to).unwrap();
+        String::from_utf8(json).unwrap()
+    }
+
     #[test]
     fn good_addresses_survive_a_round_trip() {
         for text in [
@@ -158,10 +234,16 @@ mod tests {
             "file:///srv/slow?fps=0.5",
             "v4l2:///dev/video0",
             "v4l2:///dev/video12?width=1280&height=720",
+            "v4l2:///dev/video12?width=1280&height=720&format=nv12",
+            "v4l2:///dev/video0?format=mjpeg",
+            "rtsp://10.0.0.7/stream",
+            "rtsps://cam/stream",
+            "http://cam:8080/video.mjpg",
+            "https://cam/snapshot.jpg",
         ] {
             let source = parse(text).unwrap();
             assert_eq!(source.to_string(), text);
-            let json = serde_json::to_string(&source).unwrap();
+            let json = written(source.clone());
             assert_eq!(serde_json::from_str::<CameraSource>(&json).unwrap(), source);
         }
         let path = PathBuf::from("/srv/a folder");
@@ -171,9 +253,25 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_said_at_once() {
-        for text in ["rtsp://10.0.0.7/stream", "http://cam/video", "https://cam/video"] {
+        for text in ["ftp://eve:s3cret@cam/video", "gopher://x", "data:image/png;base64,AA=="] {
             let error = parse(text).unwrap_err();
             assert!(matches!(&error, SourceError::Unsupported(_)), "{error}");
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_kept_in_the_file_and_shown_nowhere() {
+        for text in ["rtsp://eve:s3cret@cam/stream", "http://cam/video?pwd=s3cret"] {
+            let source = parse(text).unwrap();
+            assert!(!format!("{source} {source:?}").contains("s3cret"), "{source}");
+            let json = written(source.clone());
+            assert!(json.contains("s3cret"));
+            assert_eq!(serde_json::from_str::<CameraSource>(&json).unwrap(), source);
+        }
+        for text in ["rtsp://eve:s3/cret@cam:x", "v4l2://eve:s3cret@cam/x", "file://s3cret@cam/"] {
+            let error = parse(text).unwrap_err();
+            assert!(!format!("{error} {error:?}").contains("cret"), "{error}");
         }
     }
 
@@ -187,6 +285,7 @@ mod tests {
             ("file:///x?fps=NaN", "fps must be"),
             ("file:///x?speed=1", "unknown parameter 'speed'"),
             ("v4l2:///dev/video0?width=640", "go together"),
+            ("v4l2:///dev/video0?format=h264", "format must be"),
             ("v4l2:///dev/video0?width=-1&height=2", "resolution"),
             ("file:///x#1.png", "%23"),
         ] {

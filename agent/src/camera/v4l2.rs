@@ -8,10 +8,12 @@ use nokhwa::{
     backends::capture::V4LCaptureDevice,
     camera_traits::CaptureBackendTrait,
     pixel_format::RgbFormat,
-    utils::{CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType},
+    utils::{
+        ApiBackend, CameraFormat, CameraIndex, FrameFormat, RequestedFormat, RequestedFormatType,
+    },
 };
 
-use super::{Camera, CameraError, Frame};
+use super::{Camera, CameraError, Frame, PixelFormat};
 
 /// Frames a second to ask for: what every camera has at its ordinary sizes.
 const FPS: u32 = 30;
@@ -24,7 +26,11 @@ pub(super) struct V4l2Camera {
 }
 
 impl V4l2Camera {
-    pub(super) fn open(path: &Path, size: Option<Resolution>) -> Result<Self, CameraError> {
+    pub(super) fn open(
+        path: &Path,
+        size: Option<Resolution>,
+        format: Option<PixelFormat>,
+    ) -> Result<Self, CameraError> {
         if !path.exists() {
             return Err(CameraError::Missing(path.to_owned()));
         }
@@ -36,31 +42,77 @@ impl V4l2Camera {
             .and_then(|path| path.strip_prefix("/dev/video"))
             .and_then(|number| number.parse().ok())
             .ok_or_else(|| failed("is not a /dev/videoN".into()))?;
-        let mut device = start(number, size).map_err(|e| failed(e.to_string()))?;
+        let mut device = start(number, size, format).map_err(|e| failed(e.to_string()))?;
         device.open_stream().map_err(|e| failed(e.to_string()))?;
         Ok(Self { path: path.to_owned(), device })
     }
 }
 
-/// Open the device at the size closest to `size`, in the first encoding that it has.
-fn start(number: u32, size: Option<Resolution>) -> Result<V4LCaptureDevice<'static>, NokhwaError> {
-    let open = |wanted| {
-        V4LCaptureDevice::new(
-            &CameraIndex::Index(number),
-            RequestedFormat::new::<RgbFormat>(wanted),
-        )
-    };
-    let Some(size) = size else { return open(RequestedFormatType::AbsoluteHighestResolution) };
-    let mut last = None;
-    for encoding in [FrameFormat::MJPEG, FrameFormat::YUYV, FrameFormat::NV12, FrameFormat::RAWRGB]
-    {
-        let format = CameraFormat::new_from(size.width, size.height, encoding, FPS);
-        match open(RequestedFormatType::Closest(format)) {
+/// Open the device in `format`, or the first that it has, at its size closest to `size`, or its
+/// largest.
+fn start(
+    number: u32,
+    size: Option<Resolution>,
+    format: Option<PixelFormat>,
+) -> Result<V4LCaptureDevice<'static>, NokhwaError> {
+    let mut last = NokhwaError::UnsupportedOperationError(ApiBackend::Video4Linux);
+    for known in PixelFormat::ALL.map(|(known, _)| known) {
+        // Grey is for those who ask for it: a camera of colours has others.
+        let wanted = format.map_or(known != PixelFormat::Gray, |format| format == known);
+        if !wanted {
+            continue;
+        }
+        let encoding = match known {
+            PixelFormat::Mjpeg => FrameFormat::MJPEG,
+            PixelFormat::Yuyv => FrameFormat::YUYV,
+            PixelFormat::Nv12 => FrameFormat::NV12,
+            PixelFormat::Rgb => FrameFormat::RAWRGB,
+            PixelFormat::Bgr => FrameFormat::RAWBGR,
+            PixelFormat::Gray => FrameFormat::GRAY,
+        };
+        match start_with(number, size, encoding) {
             Ok(device) => return Ok(device),
-            Err(error) => last = Some(error),
+            Err(error) => last = error,
         }
     }
-    last.map_or_else(|| open(RequestedFormatType::None), Err)
+    Err(last)
+}
+
+/// nokhwa's own choice of the closest fails where the device has not the very size.
+fn start_with(
+    number: u32,
+    size: Option<Resolution>,
+    encoding: FrameFormat,
+) -> Result<V4LCaptureDevice<'static>, NokhwaError> {
+    let formats = [encoding];
+    let open = |wanted| {
+        let wanted = RequestedFormat::with_formats(wanted, &formats);
+        V4LCaptureDevice::new(&CameraIndex::Index(number), wanted)
+    };
+    // Whatever can be opened tells what there is.
+    let mut device = open(RequestedFormatType::AbsoluteHighestResolution)
+        .or_else(|_| open(RequestedFormatType::None))?;
+    let mut sizes: Vec<_> = device.compatible_list_by_resolution(encoding)?.into_keys().collect();
+    let distance = |width: u32, height: u32| {
+        size.map_or(-(i128::from(width) * i128::from(height)), |size| {
+            let x = i128::from(width.abs_diff(size.width));
+            let y = i128::from(height.abs_diff(size.height));
+            x * x + y * y
+        })
+    };
+    drop(device);
+    sizes.sort_by_key(|size| distance(size.width(), size.height()));
+    let mut last = NokhwaError::UnsupportedOperationError(ApiBackend::Video4Linux);
+    for size in sizes {
+        // Its closest has the closest of the rates that are whole numbers: at 12.5 a device could
+        // not be opened again, by nokhwa.
+        let wanted = CameraFormat::new(size, encoding, FPS);
+        match open(RequestedFormatType::Closest(wanted)) {
+            Ok(device) => return Ok(device),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 impl Camera for V4l2Camera {
@@ -89,7 +141,7 @@ mod tests {
 
     #[test]
     fn a_missing_device_is_named() {
-        let opened = V4l2Camera::open(Path::new("/dev/video-of-nobody"), None);
+        let opened = V4l2Camera::open(Path::new("/dev/video-of-nobody"), None, None);
         let error = opened.err().map(|error| error.to_string());
         assert_eq!(error.as_deref(), Some("no camera at /dev/video-of-nobody"));
     }
@@ -97,7 +149,7 @@ mod tests {
     #[test]
     fn a_file_that_is_no_device_is_refused() {
         assert!(matches!(
-            V4l2Camera::open(Path::new("/dev/null"), None),
+            V4l2Camera::open(Path::new("/dev/null"), None, None),
             Err(CameraError::Device { .. })
         ));
     }

@@ -11,8 +11,8 @@ use cloudcore_protocol::{
 };
 
 use crate::{
-    camera::CameraSource,
     config::{DEFAULT_DATA_DIR, HubAddress},
+    update::UpdateKey,
 };
 
 /// Where the agent keeps its files.
@@ -52,9 +52,11 @@ pub struct JoinArgs {
     /// The device's id; the token's, or the node's name, where absent.
     #[arg(long, value_name = "ID")]
     pub device_id: Option<DeviceId>,
-    /// The camera: v4l2:///dev/video0, file:///folder.
-    #[arg(long, env = "CLOUDCORE_CAMERA", value_name = "URL")]
-    pub camera: Option<CameraSource>,
+    /// The camera: v4l2:///dev/video0, rtsp://host/stream, http://host/video, file:///folder. One
+    /// with a password is better in CLOUDCORE_CAMERA.
+    // Parsed later: the parser's own errors would show the password.
+    #[arg(long, env = "CLOUDCORE_CAMERA", hide_env_values = true, value_name = "URL")]
+    pub camera: Option<String>,
     /// Labels for the hub.
     #[arg(short = 'l', long, value_name = "KEY=VALUE,…", value_delimiter = ',', value_parser = label)]
     pub labels: Vec<(String, String)>,
@@ -64,6 +66,9 @@ pub struct JoinArgs {
     /// Seconds from heartbeat to heartbeat.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub heartbeat_interval: Option<Seconds>,
+    /// The minisign public key of releases that the hub may have this agent run.
+    #[arg(long, env = "CLOUDCORE_UPDATE_KEY", value_name = "KEY")]
+    pub update_key: Option<UpdateKey>,
     /// Let the hub restart this machine.
     #[arg(long)]
     pub allow_reboot: bool,
@@ -169,6 +174,9 @@ pub struct ResetArgs {
     /// Don't ask.
     #[arg(long, short = 'f', visible_short_alias = 'y', visible_alias = "yes")]
     pub(super) force: bool,
+    /// Remove the program itself as well.
+    #[arg(long)]
+    pub(super) programs: bool,
 }
 
 /// Flags of `check`.
@@ -185,8 +193,9 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 pub struct CaptureArgs {
     /// The camera.
-    #[arg(long, env = "CLOUDCORE_CAMERA", value_name = "URL")]
-    pub camera: CameraSource,
+    // Parsed later: as with `join`.
+    #[arg(long, env = "CLOUDCORE_CAMERA", hide_env_values = true, value_name = "URL")]
+    pub camera: String,
     /// The file; its ending, .jpg or .png, says the format.
     #[arg(long, value_name = "FILE")]
     pub out: PathBuf,

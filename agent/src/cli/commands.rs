@@ -22,17 +22,20 @@ use super::args::DetectArgs;
 use super::{
     Failure,
     args::{CaptureArgs, CheckArgs, DataDir, InferArgs, JoinArgs, ResetArgs, RunArgs},
+    launch,
 };
 #[cfg(feature = "detection")]
 use crate::detect::Detector;
 use crate::{
     agent::{Agent, Options},
-    camera,
+    camera::{self, CameraSource},
     config::Config,
     detect,
     identity::Identity,
     join::{self, Join, ServiceManager, Systemd},
-    machine, outbox,
+    logs::LogRing,
+    machine, notify,
+    outbox::{self, Outbox},
 };
 
 type Done = Result<ExitCode, Failure>;
@@ -50,33 +53,60 @@ fn runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failu
     done
 }
 
-pub(super) fn run(args: RunArgs) -> Done {
-    runtime(async {
+pub(super) fn run(args: RunArgs, logs: LogRing) -> Done {
+    if let Some(code) = launch::launch(&args.data_dir.data_dir)? {
+        return Ok(code);
+    }
+    let restart = runtime(async {
         let (mut terminate, mut interrupt) =
             (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
         let mut options = Options::new(&args.data_dir.data_dir);
         options.hub = args.cloudcore_ipport;
+        options.logs = logs;
         let mut agent = Agent::start(options).await?;
         let ready = json!({
             "event": "ready",
             "device_id": agent.device_id(),
             "node_name": agent.node_name(),
         });
-        println!("{ready}");
-        // Nobody who reads the line must wait for the next one.
-        std::io::stdout().flush().ok();
+        // Nobody who reads the line must wait for the next one, and nobody has to read it.
+        let mut stdout = std::io::stdout();
+        writeln!(stdout, "{ready}").and_then(|()| stdout.flush()).ok();
+        notify::ready();
+        let restart = agent.restart_wanted();
+        let outbox = agent.outbox().clone();
         let broken = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            () = restart => {
+                agent.shutdown().await;
+                return Ok(true);
+            }
+            () = say_alive(&outbox) => None,
             broken = agent.broken() => Some(broken),
         };
         tracing::info!("stopping");
+        notify::stopping();
         agent.shutdown().await;
         match broken {
-            None => Ok(ExitCode::SUCCESS),
+            None => Ok(false),
             Some(what) => Err(anyhow!("{what} ended, which is an error of the agent").into()),
         }
-    })
+    })?;
+    if restart { launch::again() } else { Ok(ExitCode::SUCCESS) }
+}
+
+/// Tells the service manager that the agent works, as long as its timers and its disk do.
+async fn say_alive(outbox: &Outbox) {
+    let Some(interval) = notify::interval() else { return std::future::pending().await };
+    let mut tick = tokio::time::interval(interval);
+    loop {
+        tick.tick().await;
+        match outbox.id().await {
+            Ok(_) => notify::alive(),
+            Err(error) => tracing::error!(%error, "the outbox does not answer"),
+        }
+    }
 }
 
 pub(super) fn join(args: JoinArgs) -> Done {
@@ -101,19 +131,24 @@ pub(super) fn join(args: JoinArgs) -> Done {
         node_name,
         device_id: args.device_id,
         labels,
-        camera: args.camera,
+        camera: args.camera.as_deref().map(camera_source).transpose()?,
         model: args.model.map(|path| absolute(&path)).transpose()?,
         heartbeat_interval: args.heartbeat_interval,
+        update_key: args.update_key,
         allow_reboot: args.allow_reboot,
     };
     let member = runtime(async { Ok(join::join(join).await?) })?;
     println!("joined as node {}, device {}", member.node_name, member.device_id);
-    start(&Systemd, args.no_service, &data_dir);
+    start(&Systemd, args.no_service, &data_dir, args.allow_reboot);
     Ok(ExitCode::SUCCESS)
 }
 
+fn camera_source(url: &str) -> Result<CameraSource, Failure> {
+    url.parse().map_err(|e| Failure::Usage(format!("--camera: {e}")))
+}
+
 /// Has the agent run, or says how to. A machine that is a member is one either way.
-fn start(manager: &impl ServiceManager, no_service: bool, data_dir: &Path) {
+fn start(manager: &impl ServiceManager, no_service: bool, data_dir: &Path, allow_reboot: bool) {
     let program = program();
     let by_hand =
         format!("start it with: {} run --data-dir {}", program.display(), data_dir.display());
@@ -121,16 +156,45 @@ fn start(manager: &impl ServiceManager, no_service: bool, data_dir: &Path) {
         println!("{by_hand}");
         return;
     }
-    match manager.install(&program, data_dir) {
+    match install(manager, &program, data_dir, allow_reboot) {
         Ok(()) => {
             println!("the agent runs, and starts with this machine (cloudcore-agent.service)");
         }
         Err(error) => {
             println!("{by_hand}");
-            writeln!(std::io::stderr(), "note: the agent is not started with the machine: {error}")
-                .ok();
+            writeln!(
+                std::io::stderr(),
+                "note: the agent is not started with the machine: {error:#}"
+            )
+            .ok();
         }
     }
+}
+
+/// Installs the service, and has a restart of the machine go the way that it leaves open.
+fn install(
+    manager: &impl ServiceManager,
+    program: &Path,
+    data_dir: &Path,
+    allow_reboot: bool,
+) -> anyhow::Result<()> {
+    if allow_reboot {
+        let mut config = Config::load(data_dir)?;
+        config.reboot_command = vec!["touch".into(), join::REBOOT_WANTED.into()];
+        config.save(data_dir)?;
+    }
+    Ok(manager.install(program, data_dir, allow_reboot)?)
+}
+
+pub(super) fn install_service() -> Done {
+    let data_dir = Path::new(crate::config::DEFAULT_DATA_DIR);
+    let config = Config::load(data_dir)?;
+    if !Systemd.available() {
+        return Err(anyhow!("this needs systemd, and root").into());
+    }
+    install(&Systemd, &program(), data_dir, config.allow_reboot)?;
+    println!("the agent runs, and starts with this machine (cloudcore-agent.service)");
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `cloudcore-agent`, also when this is its front.
@@ -183,7 +247,22 @@ pub(super) fn reset(args: &ResetArgs) -> Done {
     } else {
         println!("there was no membership in {}", data_dir.display());
     }
+    if args.programs {
+        remove_programs()?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The agent, and its front where that is a name of it. A package's are its own to remove.
+fn remove_programs() -> Result<(), Failure> {
+    let program = program();
+    let front = program.with_file_name("keadm");
+    if fs::read_link(&front).is_ok_and(|link| link == Path::new("cloudcore-agent")) {
+        fs::remove_file(&front).with_context(|| front.display().to_string())?;
+    }
+    fs::remove_file(&program).with_context(|| program.display().to_string())?;
+    println!("{} is removed", program.display());
+    Ok(())
 }
 
 pub(super) fn check(args: &CheckArgs) -> Done {
@@ -221,8 +300,7 @@ pub(super) fn status(args: &DataDir) -> Done {
     );
     let camera = config.camera.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("camera       {camera}");
-    let model =
-        config.model.as_ref().map_or_else(|| "none".into(), |path| path.display().to_string());
+    let model = config.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("model        {model}");
     println!("detection    {}", if config.detection.enabled { "on" } else { "off" });
     let running = crate::lock::DataDirLock::create(&args.data_dir).is_err();
@@ -233,7 +311,12 @@ pub(super) fn status(args: &DataDir) -> Done {
             .iter()
             .map(|lane| format!("{} {lane}", summary.waiting.get(lane).unwrap_or(&0)))
             .collect();
-        println!("outbox       {} waiting, {} dropped", waiting.join(", "), summary.dropped);
+        println!(
+            "outbox       {}, {} pictures waiting, {} dropped",
+            waiting.join(", "),
+            summary.pictures,
+            summary.dropped
+        );
         println!("commands     {} not ended", summary.unfinished_commands);
     }
     Ok(ExitCode::SUCCESS)
@@ -246,7 +329,7 @@ pub(super) fn capture(args: &CaptureArgs) -> Done {
         _ => return Err(Failure::Usage("--out must end in .jpg or .png".into())),
     };
     let quality = Quality::try_from(args.quality).map_err(|e| Failure::Usage(e.into()))?;
-    let frame = camera::open(&args.camera)?.capture()?;
+    let frame = camera::open(&camera_source(&args.camera)?)?.capture()?;
     let file = camera::encode(&frame.image, format, quality, args.resolution)?;
     fs::write(&args.out, &file).with_context(|| args.out.display().to_string())?;
     let said = json!({

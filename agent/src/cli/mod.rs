@@ -2,8 +2,9 @@
 
 mod args;
 mod commands;
+mod launch;
 
-use std::{ffi::OsString, io::Write as _, process::ExitCode};
+use std::{ffi::OsString, io::Write as _, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -11,6 +12,12 @@ use clap::{Parser, Subcommand};
 use args::DetectArgs;
 use args::{CaptureArgs, DataDir, InferArgs, RunArgs};
 pub use args::{CheckArgs, JoinArgs, ResetArgs};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+use crate::{
+    confine::{Confinement, NOT_BEGUN},
+    logs::LogRing,
+};
 
 /// The CloudCore edge agent.
 #[derive(Debug, Parser)]
@@ -32,6 +39,9 @@ enum AgentCommand {
     Check(CheckArgs),
     /// Show membership, certificate and outbox.
     Status(DataDir),
+    /// Have systemd run the agent.
+    #[command(subcommand)]
+    Service(ServiceCommand),
     /// Take a picture.
     Capture(CaptureArgs),
     /// Find objects in pictures; one JSON line each.
@@ -40,6 +50,16 @@ enum AgentCommand {
     /// Run a model for the agent, in a process of its own.
     #[command(hide = true)]
     Infer(InferArgs),
+    /// Become another program, with fewer rights.
+    #[command(hide = true)]
+    Confine(Confinement),
+}
+
+/// What can be done with the service.
+#[derive(Debug, Subcommand)]
+enum ServiceCommand {
+    /// Install or renew it, and start it anew, as root.
+    Install,
 }
 
 /// Join, reset and check an edge node, with the flags of KubeEdge's keadm.
@@ -80,22 +100,34 @@ impl<E: Into<anyhow::Error>> From<E> for Failure {
     }
 }
 
-/// `cloudcore-agent` with these arguments, from the program's name on.
+/// `cloudcore-agent` with these arguments, from the program's name on; `keadm` under that name.
 pub fn agent(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let name = arguments.first().map(Path::new).and_then(Path::file_name);
+    if name.is_some_and(|name| name == "keadm") {
+        return keadm(arguments);
+    }
     let cli = match parse::<AgentCli>(arguments) {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    main(|| match cli.command {
-        AgentCommand::Run(args) => commands::run(args),
+    if let AgentCommand::Confine(confinement) = &cli.command {
+        // Without a log of its own: its output is the program's.
+        complain(&confinement.become_it().to_string());
+        return ExitCode::from(NOT_BEGUN);
+    }
+    main(|logs| match cli.command {
+        AgentCommand::Run(args) => commands::run(args, logs),
         AgentCommand::Join(args) => commands::join(*args),
         AgentCommand::Reset(args) => commands::reset(&args),
         AgentCommand::Check(args) => commands::check(&args),
         AgentCommand::Status(args) => commands::status(&args),
+        AgentCommand::Service(ServiceCommand::Install) => commands::install_service(),
         AgentCommand::Capture(args) => commands::capture(&args),
         #[cfg(feature = "detection")]
         AgentCommand::Detect(args) => commands::detect(&args),
         AgentCommand::Infer(args) => commands::infer(&args),
+        AgentCommand::Confine(_) => Ok(ExitCode::from(NOT_BEGUN)),
     })
 }
 
@@ -105,7 +137,7 @@ pub fn keadm(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    main(|| match cli.command {
+    main(|_| match cli.command {
         KeadmCommand::Join(args) => commands::join(*args),
         KeadmCommand::Reset(args) => commands::reset(&args),
         KeadmCommand::Check(args) => commands::check(&args),
@@ -121,19 +153,23 @@ fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, 
     })
 }
 
-fn main(run: impl FnOnce() -> Result<ExitCode, Failure>) -> ExitCode {
+fn main(run: impl FnOnce(LogRing) -> Result<ExitCode, Failure>) -> ExitCode {
     if let Err(_other) = rustls::crypto::ring::default_provider().install_default() {
         // Somebody was first, with the same provider: there is only one in this program.
     }
-    tracing_subscriber::fmt()
-        .with_env_filter(
-            tracing_subscriber::EnvFilter::try_from_default_env()
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,tract=warn")),
+    let logs = LogRing::default();
+    tracing_subscriber::registry()
+        .with(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,tract=warn")),
         )
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with(
+            tracing_subscriber::fmt::layer()
+                .with_writer(std::io::stderr)
+                .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr())),
+        )
+        .with(logs.clone())
         .init();
-    match run() {
+    match run(logs) {
         Ok(code) => code,
         Err(Failure::Usage(problem)) => {
             complain(&problem);

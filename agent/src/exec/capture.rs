@@ -47,6 +47,7 @@ impl Rooms {
             size: bytes.len() as u64,
             content_type: format.content_type().into(),
             command_id: Some(id.clone()),
+            captured_at: Some(timestamp),
         };
         let image = json!({
             "sha256": header.hash.to_string(),

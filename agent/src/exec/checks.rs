@@ -80,7 +80,7 @@ impl Rooms {
         let (width, height) = frame.image.dimensions();
         Ok(json!({
             "success": true,
-            "source": self.settings.get().camera,
+            "source": super::reports::camera_url(&self.settings.get()),
             "resolution": format!("{width}x{height}"),
             "width": width,
             "height": height,

@@ -8,14 +8,18 @@
 mod capture;
 mod checks;
 mod diagnostics;
+mod logs;
 mod obey;
+mod program;
 mod reports;
+mod update;
+mod upload;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use cloudcore_protocol::{Alert, Command, CommandId, CommandOutcome, Timestamp, command::Task};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{Mutex, Semaphore, mpsc},
     task::{self, JoinSet},
     time::{Instant, timeout},
 };
@@ -26,7 +30,9 @@ use crate::{
     eye::Eye,
     heartbeat::Reporter,
     link::{LinkHandle, Order},
+    logs::LogRing,
     machine::Machine,
+    models::Models,
     outbox::{Outbox, OutboxError, Received, Stage, Unfinished},
     watch::WatchHandle,
 };
@@ -57,8 +63,16 @@ pub struct Rooms {
     pub reporter: Reporter,
     /// Detection.
     pub watch: WatchHandle,
+    /// The catalog's models.
+    pub models: Models,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
+    /// The agent's own log.
+    pub logs: LogRing,
+    /// Held by the one file that is on its way to the hub.
+    pub uploading: Mutex<()>,
+    /// Cancelled to have the agent started anew.
+    pub restart: CancellationToken,
 }
 
 impl std::fmt::Debug for Rooms {
@@ -72,6 +86,8 @@ impl std::fmt::Debug for Rooms {
 enum After {
     Nothing,
     Reboot,
+    /// Start the agent anew: how the command ended is said then.
+    Restart,
 }
 
 /// The executor, to be run.
@@ -100,8 +116,15 @@ impl Exec {
         let mut tasks: JoinSet<()> = JoinSet::new();
         let mut in_hand: HashMap<task::Id, InHand> = HashMap::new();
         self.clear_reboot_alert().await;
-        for left in self.left_over(&cancel).await {
+        let left_over = self.left_over(&cancel).await;
+        // An update's own command confirms it; two at once would write one file.
+        let asked = left_over.iter().any(|left| left.name == "update_agent");
+        for left in left_over {
             self.resume(left, &mut tasks, &mut in_hand);
+        }
+        if !asked {
+            let trial = self.clone_for_task();
+            tasks.spawn(async move { trial.confirm_trial().await });
         }
         loop {
             tokio::select! {
@@ -188,7 +211,9 @@ impl Exec {
         let this = self.clone_for_task();
         let cancel = token.clone();
         let handle = tasks.spawn(async move {
-            if left.stage == Stage::Running && !repeatable {
+            if left.stage == Stage::Running && update::NAMES.contains(&left.name.as_str()) {
+                this.end_of_restart(&left).await;
+            } else if left.stage == Stage::Running && !repeatable {
                 let why = "the agent stopped while it ran; it is not safe to run again";
                 this.finish(&left.id, failed("interrupted", why), Duration::ZERO).await;
             } else if over {
@@ -284,6 +309,11 @@ impl Exec {
                 done = self.rooms.perform(id, task, deadline) => done,
             },
         };
+        if after == After::Restart {
+            tracing::warn!(command_id = %id, "the agent starts anew, as the hub asked");
+            self.rooms.restart.cancel();
+            return;
+        }
         let seq = self.finish(id, outcome, begun.elapsed()).await;
         if after == After::Reboot
             && let Some(seq) = seq

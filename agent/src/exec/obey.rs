@@ -1,14 +1,18 @@
 //! What each command does.
 
 use cloudcore_protocol::{
-    CommandId, CommandOutcome,
+    CommandId, CommandOutcome, ModelId,
     command::{SetConfig, StartDetection, Task},
 };
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{After, Rooms, failed};
-use crate::watch::WatchError;
+use crate::{
+    config::ModelSource,
+    models::ModelError,
+    watch::{self, WatchError},
+};
 
 impl Rooms {
     /// Does it; how it ended, and what follows once that is kept.
@@ -33,9 +37,20 @@ impl Rooms {
                 "not_allowed",
                 "this device does not allow the hub to restart it (`allow_reboot` in agent.toml)",
             )),
+            Task::RestartAgent => match self.ask_restart(id).await {
+                Ok(()) => return (completed(&json!({ "success": true })), After::Restart),
+                Err(failure) => Err(failure),
+            },
+            Task::UpdateAgent(update) => match self.prepare_update(id, update).await {
+                Ok(()) => return (completed(&json!({ "success": true })), After::Restart),
+                Err(failure) => Err(failure),
+            },
             Task::Ping => Ok(self.ping()),
             Task::PortCheck(check) => self.port_check(check).await,
             Task::CameraTest => self.camera_test().await,
+            Task::GetLogs(asked) => Ok(self.own_logs(&asked)),
+            Task::RunProgram(asked) => self.run_program(asked).await,
+            Task::UploadFile(asked) => self.upload_file(id, asked, deadline).await,
             // A later release runs apps; until then the hub shall not believe that one does.
             Task::DeployApp(_) | Task::RemoveApp(_) => Err(failed(
                 "no_container_engine",
@@ -46,7 +61,22 @@ impl Rooms {
     }
 
     async fn start_detection(&self, how: StartDetection) -> Result<Value, CommandOutcome> {
-        let started = self.watch.start(how).await.map_err(|e| detection_failed(&e))?;
+        let before = match &how.model {
+            Some(id) => {
+                self.proven(id).await?;
+                Some(self.use_model(Some(ModelSource::Catalog(id.clone()))).await?)
+            }
+            None => None,
+        };
+        let started = match self.watch.start(how).await {
+            Ok(started) => started,
+            Err(error) => {
+                if let Some(before) = before {
+                    self.use_model(before).await?;
+                }
+                return Err(detection_failed(&error));
+            }
+        };
         Ok(json!({
             "success": true,
             "detecting": true,
@@ -71,6 +101,9 @@ impl Rooms {
             .map_err(|e: crate::camera::SourceError| {
                 failed("invalid_parameters", &e.to_string())
             })?;
+        if let Some(id) = &change.model {
+            self.proven(id).await?;
+        }
         let config = self
             .settings
             .change(|config| {
@@ -84,6 +117,8 @@ impl Rooms {
                 set(&mut detection.only_in_zones, change.only_in_zones);
                 set(&mut detection.filters, change.filters);
                 set(&mut detection.stationary_interval, change.stationary_interval);
+                set(&mut config.model, change.model.map(|id| Some(ModelSource::Catalog(id))));
+                set(&mut config.capture_interval, change.capture_interval);
                 if let Some(camera) = camera {
                     config.camera = camera;
                 }
@@ -102,6 +137,31 @@ fn set<T>(setting: &mut T, change: Option<T>) {
     }
 }
 
+impl Rooms {
+    /// Has a model of the catalog fetched and loaded; nothing changes where that fails.
+    async fn proven(&self, id: &ModelId) -> Result<(), CommandOutcome> {
+        let unavailable = |e: ModelError| failed("model_unavailable", &e.to_string());
+        let path = self.models.fetch(id).await.map_err(unavailable)?;
+        let config = self.settings.get();
+        watch::try_model(&path, &config).await.map_err(|e| detection_failed(&e))?;
+        self.models.loaded(id).await.map_err(unavailable)
+    }
+
+    /// Sets the model; the one before.
+    async fn use_model(
+        &self,
+        model: Option<ModelSource>,
+    ) -> Result<Option<ModelSource>, CommandOutcome> {
+        let mut before = None;
+        let change = |config: &mut crate::config::Config| {
+            before = std::mem::replace(&mut config.model, model);
+        };
+        let changed = self.settings.change(change).await;
+        changed.map_err(|e| failed("config_not_saved", &e.to_string()))?;
+        Ok(before)
+    }
+}
+
 fn detection_failed(error: &WatchError) -> CommandOutcome {
     let term = match error {
         WatchError::NoModel | WatchError::Model(_) => "model_unavailable",
@@ -112,7 +172,7 @@ fn detection_failed(error: &WatchError) -> CommandOutcome {
     failed(term, &error.to_string())
 }
 
-fn completed(value: &Value) -> CommandOutcome {
+pub(super) fn completed(value: &Value) -> CommandOutcome {
     CommandOutcome::Completed(value.to_string())
 }
 

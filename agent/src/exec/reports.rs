@@ -39,7 +39,14 @@ impl Rooms {
             "disk_total_bytes": disk_total_bytes,
             "camera": self::camera(&config, &camera),
             "detecting": detecting,
-            "outbox": { "waiting": outbox_events, "dropped": counts.dropped },
+            "model": self.models.shown().await,
+            "outbox": {
+                "waiting": outbox_events,
+                "pictures": counts.pictures,
+                "dropped": counts.dropped,
+                "bytes": counts.bytes,
+                "max_bytes": config.outbox.limits().bytes,
+            },
             "link": link.live.map(|live| json!({
                 "generation": live.generation,
                 "hub_version": live.hub_version,
@@ -57,13 +64,19 @@ fn camera(config: &Config, state: &CameraState) -> Value {
         CameraState::Ready => ("ready", None),
         CameraState::Lost(reason) => ("lost", Some(reason)),
     };
-    json!({ "state": state, "reason": reason, "source": config.camera })
+    json!({ "state": state, "reason": reason, "source": camera_url(config) })
+}
+
+/// The camera's URL without its secrets.
+pub(super) fn camera_url(config: &Config) -> Option<String> {
+    config.camera.as_ref().map(ToString::to_string)
 }
 
 /// What `set_config` and `start_detection` change, and what bounds them.
 pub(super) fn config(config: &Config) -> Value {
     json!({
         "heartbeat_interval": config.heartbeat_interval,
+        "capture_interval": config.capture_interval,
         "detection_interval": config.detection.interval,
         "confidence": short(config.detection.confidence.get()),
         "detection_enabled": config.detection.enabled,
@@ -73,7 +86,7 @@ pub(super) fn config(config: &Config) -> Value {
         "only_in_zones": config.detection.only_in_zones,
         "filters": config.detection.filters,
         "stationary_interval": config.detection.stationary_interval,
-        "camera": config.camera,
+        "camera": camera_url(config),
         "model": config.model,
         "allow_reboot": config.allow_reboot,
     })

@@ -60,10 +60,14 @@ impl World {
             settings: settings.clone(),
             outbox: outbox.clone(),
             eye: eye.clone(),
+            models: crate::models::Models::new(settings.clone(), link.clone(), outbox.clone()),
             link,
             reporter: Reporter::new(VitalsProbe::new(dir), eye, outbox.clone(), detecting),
             watch: handle,
             machine: Box::new(reboots.clone()),
+            logs: LogRing::default(),
+            uploading: tokio::sync::Mutex::default(),
+            restart: CancellationToken::new(),
         });
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(exec.run(queue, cancel.clone()));
@@ -174,15 +178,15 @@ async fn status_settings_and_diagnostics() {
     assert_eq!(set["config"]["heartbeat_interval"], 5.0);
     assert_eq!(Config::load(dir.path()).unwrap(), *world.settings.get(), "it is on the disk");
 
+    let tested = result(&world.obey("camera_test", "{}").await);
+    assert_eq!((&tested["resolution"], &tested["width"]), (&"64x48".into(), &64.into()));
+    assert!(tested["source"].as_str().unwrap().starts_with("file://"), "{tested}");
+    assert!(tested["milliseconds"].as_f64().unwrap() > 0.0);
     let status = result(&world.obey("get_status", "").await);
     assert_eq!(
         (&status["device_id"], &status["camera"]["state"]),
         (&"cam-1".into(), &"ready".into())
     );
-    let tested = result(&world.obey("camera_test", "{}").await);
-    assert_eq!((&tested["resolution"], &tested["width"]), (&"64x48".into(), &64.into()));
-    assert!(tested["source"].as_str().unwrap().starts_with("file://"), "{tested}");
-    assert!(tested["milliseconds"].as_f64().unwrap() > 0.0);
     let health = result(&world.obey("run_diagnostics", "{}").await);
     assert_eq!(health["checks"]["camera"]["detail"], "gives pictures of 64x48");
     assert_eq!(

@@ -10,6 +10,7 @@ mod service;
 
 use std::{
     collections::BTreeMap,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -26,16 +27,17 @@ use tokio_util::codec::{FramedRead, FramedWrite};
 use self::pin::{PinnedCa, Verdict};
 pub use self::{
     check::{Finding, check},
-    service::{ServiceError, ServiceManager, Systemd},
+    service::{REBOOT_WANTED, ServiceError, ServiceManager, Systemd},
 };
 use crate::{
     camera::CameraSource,
-    config::{CONFIG_FILE, Config, ConfigError, HubAddress},
+    config::{CONFIG_FILE, Config, ConfigError, HubAddress, ModelSource},
     files,
     identity::{Identity, IdentityError, NodeKey},
     link::{Dialled, LinkError, dial},
     lock::{DataDirLock, LockError},
     machine, outbox,
+    update::{self, UpdateKey},
 };
 
 const REPLY: Duration = Duration::from_secs(10);
@@ -106,6 +108,8 @@ pub struct Join {
     pub model: Option<PathBuf>,
     /// From heartbeat to heartbeat.
     pub heartbeat_interval: Option<Seconds>,
+    /// Whose releases the hub may have this agent run.
+    pub update_key: Option<UpdateKey>,
     /// Whether the hub may restart the machine.
     pub allow_reboot: bool,
 }
@@ -192,8 +196,9 @@ fn keep(
     let mut config =
         Config::new(join.hub.clone(), join.node_name.clone(), accepted.device_id.clone());
     config.camera.clone_from(&join.camera);
-    config.model.clone_from(&join.model);
+    config.model = join.model.clone().map(ModelSource::File);
     config.labels.clone_from(&join.labels);
+    config.update_key.clone_from(&join.update_key);
     config.allow_reboot = join.allow_reboot;
     config.heartbeat_interval = join.heartbeat_interval.unwrap_or(config.heartbeat_interval);
     config.save(&join.data_dir)?;
@@ -243,6 +248,13 @@ pub fn reset(data_dir: &Path) -> Result<bool, JoinError> {
         any |=
             files::remove_if_present(&path).map_err(|source| ConfigError::File { path, source })?;
     }
+    let releases = data_dir.join(update::FOLDER);
+    if releases.is_dir() {
+        fs::remove_dir_all(&releases)
+            .map_err(|source| ConfigError::File { path: releases, source })?;
+    }
     lock.remove();
+    // Somebody else's files in it stay, and so does it then.
+    fs::remove_dir(data_dir).ok();
     Ok(any)
 }

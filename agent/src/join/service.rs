@@ -12,6 +12,16 @@ use crate::config::DEFAULT_DATA_DIR;
 const UNIT: &str = "cloudcore-agent.service";
 const UNIT_DIR: &str = "/etc/systemd/system";
 const UNIT_TEXT: &str = include_str!("../../../deploy/systemd/cloudcore-agent.service");
+/// The user that the unit names.
+const USER: &str = "cloudcore";
+/// What the agent, which may restart nothing, makes to have the machine restarted.
+pub const REBOOT_WANTED: &str = "/var/lib/cloudcore-agent/reboot-wanted";
+const REBOOT_PATH: &str = "cloudcore-agent-reboot.path";
+const REBOOT_SERVICE: &str = "cloudcore-agent-reboot.service";
+const REBOOT_UNITS: [(&str, &str); 2] = [
+    (REBOOT_PATH, include_str!("../../../deploy/systemd/cloudcore-agent-reboot.path")),
+    (REBOOT_SERVICE, include_str!("../../../deploy/systemd/cloudcore-agent-reboot.service")),
+];
 /// The program in [`UNIT_TEXT`], replaced by the one that is installed.
 const UNIT_PROGRAM: &str = "/usr/local/bin/cloudcore-agent";
 
@@ -30,7 +40,7 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// The service manager says no.
-    #[error("`systemctl {arguments}`: {problem}")]
+    #[error("`{arguments}`: {problem}")]
     Refused {
         /// What was asked.
         arguments: String,
@@ -43,11 +53,17 @@ pub enum ServiceError {
 pub trait ServiceManager {
     /// Whether this machine has it, and this user may use it.
     fn available(&self) -> bool;
-    /// Has the agent run now and after each start of the machine.
+    /// Has the agent run now and after each start of the machine; with `allow_reboot` it can
+    /// have the machine restarted.
     ///
     /// # Errors
     /// [`ServiceError`].
-    fn install(&self, program: &Path, data_dir: &Path) -> Result<(), ServiceError>;
+    fn install(
+        &self,
+        program: &Path,
+        data_dir: &Path,
+        allow_reboot: bool,
+    ) -> Result<(), ServiceError>;
     /// Stops it and takes it away; no error if it was not there.
     ///
     /// # Errors
@@ -65,33 +81,116 @@ impl ServiceManager for Systemd {
         Path::new("/run/systemd/system").is_dir() && nix::unistd::geteuid().is_root()
     }
 
-    fn install(&self, program: &Path, data_dir: &Path) -> Result<(), ServiceError> {
+    fn install(
+        &self,
+        program: &Path,
+        data_dir: &Path,
+        allow_reboot: bool,
+    ) -> Result<(), ServiceError> {
         if data_dir != Path::new(DEFAULT_DATA_DIR) {
             return Err(ServiceError::OtherDataDir(data_dir.to_owned()));
         }
-        let path = Path::new(UNIT_DIR).join(UNIT);
-        let text = UNIT_TEXT.replace(UNIT_PROGRAM, &program.display().to_string());
-        fs::write(&path, text).map_err(|source| ServiceError::File { path, source })?;
+        make_user()?;
+        write(UNIT, &UNIT_TEXT.replace(UNIT_PROGRAM, &program.display().to_string()))?;
+        if allow_reboot {
+            for (name, text) in REBOOT_UNITS {
+                write(name, text)?;
+            }
+        } else {
+            remove_reboot()?;
+        }
         systemctl(&["daemon-reload"])?;
+        if allow_reboot {
+            systemctl(&["enable", "--now", REBOOT_PATH])?;
+        }
         systemctl(&["enable", UNIT])?;
         systemctl(&["restart", UNIT])
     }
 
     fn remove(&self) -> Result<(), ServiceError> {
-        let path = Path::new(UNIT_DIR).join(UNIT);
-        if !path.exists() {
-            return Ok(());
+        if Path::new(UNIT_DIR).join(UNIT).exists() {
+            systemctl(&["disable", "--now", UNIT])?;
+            remove(UNIT)?;
         }
-        systemctl(&["disable", "--now", UNIT])?;
-        fs::remove_file(&path).map_err(|source| ServiceError::File { path, source })?;
-        systemctl(&["daemon-reload"])
+        let overrides = Path::new(UNIT_DIR).join(format!("{UNIT}.d"));
+        if overrides.is_dir() {
+            fs::remove_dir_all(&overrides)
+                .map_err(|source| ServiceError::File { path: overrides, source })?;
+        }
+        remove_reboot()?;
+        systemctl(&["daemon-reload"])?;
+        // Of a unit that failed something stays, until it is asked to be forgotten.
+        systemctl(&["reset-failed", UNIT]).ok();
+        remove_user()
+    }
+}
+
+fn write(name: &str, text: &str) -> Result<(), ServiceError> {
+    let path = Path::new(UNIT_DIR).join(name);
+    fs::write(&path, text).map_err(|source| ServiceError::File { path, source })
+}
+
+fn remove(name: &str) -> Result<(), ServiceError> {
+    let path = Path::new(UNIT_DIR).join(name);
+    crate::files::remove_if_present(&path)
+        .map(|_| ())
+        .map_err(|source| ServiceError::File { path, source })
+}
+
+fn remove_reboot() -> Result<(), ServiceError> {
+    if Path::new(UNIT_DIR).join(REBOOT_PATH).exists() {
+        systemctl(&["disable", "--now", REBOOT_PATH])?;
+    }
+    remove(REBOOT_PATH)?;
+    remove(REBOOT_SERVICE)?;
+    let path = PathBuf::from(REBOOT_WANTED);
+    crate::files::remove_if_present(&path)
+        .map(|_| ())
+        .map_err(|source| ServiceError::File { path, source })
+}
+
+/// The agent's own user, whose home is its data directory.
+fn own_user() -> Option<nix::unistd::User> {
+    nix::unistd::User::from_name(USER).ok().flatten()
+}
+
+fn make_user() -> Result<(), ServiceError> {
+    if own_user().is_some() {
+        return Ok(());
+    }
+    run(
+        "useradd",
+        &[
+            "--system",
+            "--user-group",
+            "--no-create-home",
+            "--home-dir",
+            DEFAULT_DATA_DIR,
+            "--shell",
+            "/usr/sbin/nologin",
+            USER,
+        ],
+    )
+}
+
+/// Another user of this name is not ours to remove.
+fn remove_user() -> Result<(), ServiceError> {
+    match own_user() {
+        Some(user) if user.dir == Path::new(DEFAULT_DATA_DIR) => run("userdel", &[USER]),
+        _ => Ok(()),
     }
 }
 
 fn systemctl(arguments: &[&str]) -> Result<(), ServiceError> {
-    let refused =
-        |problem: String| ServiceError::Refused { arguments: arguments.join(" "), problem };
-    let output = Command::new("systemctl")
+    run("systemctl", arguments)
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<(), ServiceError> {
+    let refused = |problem: String| ServiceError::Refused {
+        arguments: format!("{program} {}", arguments.join(" ")),
+        problem,
+    };
+    let output = Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
         .output()

@@ -7,6 +7,8 @@
 
 mod blobs;
 mod connect;
+mod models;
+mod releases;
 mod renew;
 mod session;
 
@@ -21,6 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 pub use blobs::UploadError;
 pub use connect::{Dialled, LinkError, dial};
+pub use models::{ModelStream, NoModel};
+pub use releases::FetchError;
 
 use crate::{
     backoff::{Backoff, random_share},
@@ -60,6 +64,8 @@ pub struct Live {
     /// The hub's clock less this machine's, when the session began; half a round trip too little
     /// at most.
     pub clock_offset_ms: i64,
+    /// Whether the hub has a catalog of models.
+    pub has_models: bool,
 }
 
 impl Live {

@@ -72,7 +72,8 @@ impl Link {
                 let validity =
                     blocking(move || Identity::install(&data_dir, &key, &certificate)).await?;
                 tracing::info!(not_after = %validity.not_after, "the certificate was renewed; the next connection uses it");
-                Ok(validity.renew_in())
+                // Due again already: this machine's clock has jumped, and to ask on would not help.
+                Ok(Some(validity.renew_in()).filter(|left| !left.is_zero()).unwrap_or(CHECK))
             }
             Ok(Some(RenewReply::Refused(why))) => Err(RenewError::Refused(why)),
             Ok(None) | Err(_) => Err(RenewError::Silent),

@@ -7,8 +7,8 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{
-    ALPN_LINK, EventAck, Frame, FrameCodec, Goodbye, GoodbyeReason, Hello, Lane, PROTOCOL_MAX,
-    PROTOCOL_MIN, RenewReply, Timestamp, Unsupported, Welcome, encode,
+    ALPN_LINK, CAPABILITY_MODELS, EventAck, Frame, FrameCodec, Goodbye, GoodbyeReason, Hello, Lane,
+    PROTOCOL_MAX, PROTOCOL_MIN, RenewReply, Timestamp, Unsupported, Welcome, encode,
 };
 use futures_util::{SinkExt, StreamExt as _};
 use quinn::{RecvStream, SendStream};
@@ -167,6 +167,7 @@ impl Link {
             hub_version: welcome.hub_version.clone(),
             hub: connection.remote_address(),
             since: now,
+            has_models: welcome.capabilities.iter().any(|can| can == CAPABILITY_MODELS),
             clock_offset_ms: (welcome.now.micros().saturating_sub(now.micros())) / 1000,
         };
         tracing::info!(

@@ -239,13 +239,14 @@ fn waits(db: &Connection, seq: i64) -> rusqlite::Result<bool> {
 }
 
 fn repeat_end(db: &Connection, id: &CommandId) -> rusqlite::Result<()> {
-    let (seq, kept): (i64, Vec<u8>) = db
+    let (seq, kept): (i64, Option<Vec<u8>>) = db
         .prepare_cached("SELECT finished_seq, finished FROM journal WHERE command_id = ?1")?
         .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if waits(db, seq)? {
         return Ok(());
     }
-    if let Ok(Frame::Event(event)) = decode(&kept) {
+    // Without its copy, dropped for want of room, nothing can be said again.
+    if let Some(Ok(Frame::Event(event))) = kept.as_deref().map(decode) {
         let seq = append(db, event.body)?;
         db.prepare_cached("UPDATE journal SET finished_seq = ?2 WHERE command_id = ?1")?
             .execute(params![id.as_str(), seq.cast_signed()])?;

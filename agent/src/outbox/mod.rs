@@ -5,9 +5,12 @@
 //! `kill -9`. A job that fails (a full disk) is an error to its caller and to nobody else; the
 //! agent goes on.
 //!
-//! No event is deleted before the hub has acknowledged it, unless its lane is over its bound.
+//! No event is deleted before the hub has acknowledged it, unless the outbox is over its
+//! [`Limits`]; then the oldest go, in the order that [`bounds`] states.
 
+mod bounds;
 mod journal;
+mod pictures;
 mod schema;
 mod thread;
 
@@ -18,11 +21,13 @@ use cloudcore_protocol::{
     Alert, Detection, DetectionPhase, Event, EventAck, EventBody, Frame, Lane, Timestamp, decode,
     encode,
 };
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 use tokio::sync::watch;
 
 pub use self::{
+    bounds::{Limits, OUTBOX_FULL},
     journal::{Received, Stage, Unfinished},
+    pictures::Picture,
     schema::Summary,
 };
 use self::{schema::lane_index, thread::Thread};
@@ -58,22 +63,17 @@ impl From<rusqlite::Error> for OutboxError {
     }
 }
 
-/// Most events a lane holds; `None` for one that never drops any.
-const fn bound(lane: Lane) -> Option<u64> {
-    match lane {
-        Lane::Commands => None,
-        Lane::Status => Some(20_000),
-        Lane::Detections => Some(200_000),
-    }
-}
-
 /// How full the outbox is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events that wait, all lanes.
     pub waiting: u64,
-    /// Events that were dropped because a lane was full, ever.
+    /// Events and pictures that were dropped because they were too many or too old, ever.
     pub dropped: u64,
+    /// Pictures that wait.
+    pub pictures: u64,
+    /// Bytes of the database in use.
+    pub bytes: u64,
     /// Grows with each event.
     pub appended: u64,
 }
@@ -101,8 +101,16 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`].
     pub fn open(data_dir: &Path) -> Result<Self, OutboxError> {
+        Self::open_within(data_dir, Limits::default())
+    }
+
+    /// As [`Self::open`], with limits of its own.
+    ///
+    /// # Errors
+    /// [`OutboxError`].
+    pub fn open_within(data_dir: &Path, limits: Limits) -> Result<Self, OutboxError> {
         let database = schema::open(&data_dir.join(DATABASE_FILE))?;
-        let (thread, counts) = Thread::start(database)?;
+        let (thread, counts) = Thread::start(database, limits)?;
         Ok(Self { thread: Arc::new(thread), counts })
     }
 
@@ -322,36 +330,15 @@ fn append(db: &Connection, body: EventBody) -> rusqlite::Result<u64> {
     let seq = next_seq(db, lane)?;
     let event = Event { lane, seq, at: Timestamp::now(), body };
     let frame = encode(&Frame::Event(event)).map_err(storage)?;
-    db.prepare_cached("INSERT INTO event (lane, seq, frame) VALUES (?1, ?2, ?3)")?
-        .execute(params![lane_index(lane), seq.cast_signed(), frame.as_ref()])?;
-    let count: i64 = db
-        .prepare_cached(
-            "UPDATE lane SET next_seq = next_seq + 1, count = count + 1 WHERE lane = ?1 \
-             RETURNING count",
-        )?
-        .query_row([lane_index(lane)], |row| row.get(0))?;
-    if let Some(bound) = bound(lane)
-        && let over @ 1.. = count.saturating_sub_unsigned(bound)
-    {
-        let dropped = db
-            .prepare_cached(
-                "DELETE FROM event WHERE lane = ?1 AND seq IN \
-                 (SELECT seq FROM event WHERE lane = ?1 ORDER BY seq LIMIT ?2)",
-            )?
-            .execute(params![lane_index(lane), over])?;
-        let total: i64 = db
-            .prepare_cached(
-                "UPDATE lane SET count = count - ?2, dropped = dropped + ?2 WHERE lane = ?1 \
-                 RETURNING dropped",
-            )?
-            .query_row(params![lane_index(lane), i64::try_from(dropped).unwrap_or(0)], |row| {
-                row.get(0)
-            })?;
-        // Once the lane is full each event drops one: say so now and then, with the sum.
-        if total % 1000 == 1 {
-            tracing::warn!(?lane, dropped = total, "outbox lane is full: its oldest events go");
-        }
-    }
+    db.prepare_cached(
+        "INSERT INTO event (lane, seq, frame, ran) VALUES (?1, ?2, ?3, \
+         (SELECT value FROM meta WHERE key = 'ran_seconds'))",
+    )?
+    .execute(params![lane_index(lane), seq.cast_signed(), frame.as_ref()])?;
+    db.prepare_cached(
+        "UPDATE lane SET next_seq = next_seq + 1, count = count + 1 WHERE lane = ?1",
+    )?
+    .execute([lane_index(lane)])?;
     Ok(seq)
 }
 
@@ -394,16 +381,20 @@ fn storage(error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::E
 
 /// The counts as they stand in the database.
 fn counts(db: &Connection) -> rusqlite::Result<Counts> {
-    db.prepare_cached("SELECT sum(count), sum(dropped), sum(next_seq) FROM lane")?
+    let (waiting, appended, pictures) = db
+        .prepare_cached(
+            "SELECT sum(count), sum(next_seq), (SELECT count(*) FROM picture) FROM lane",
+        )?
         .query_row([], |row| {
-            Ok(Counts {
-                waiting: row.get::<_, i64>(0)?.cast_unsigned(),
-                dropped: row.get::<_, i64>(1)?.cast_unsigned(),
-                appended: row.get::<_, i64>(2)?.cast_unsigned(),
-            })
-        })
-        .optional()
-        .map(Option::unwrap_or_default)
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+        })?;
+    Ok(Counts {
+        waiting: waiting.cast_unsigned(),
+        dropped: bounds::dropped(db)?,
+        pictures: pictures.cast_unsigned(),
+        bytes: bounds::used(db)?,
+        appended: appended.cast_unsigned(),
+    })
 }
 
 /// What stands in the outbox of this data directory, without opening it for writing: for

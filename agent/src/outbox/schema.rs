@@ -9,8 +9,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LaneCounts, OutboxError};
 use crate::files;
 
-/// Version of the schema below.
-const VERSION: i64 = 1;
+/// Version of the schema below, with the change after it.
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -42,6 +42,21 @@ CREATE TABLE alert (kind TEXT PRIMARY KEY) STRICT;
 CREATE TABLE track (track_id INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 INSERT INTO lane VALUES (0, 1, 0, 0), (1, 1, 0, 0), (2, 1, 0, 0);
 INSERT INTO meta VALUES ('next_track', 1);
+";
+
+/// `ran`: how long the agent had run then, by the outbox's own clock. No row of `picture` gets an
+/// id that another had.
+const PICTURES_AND_AGES: &str = "
+ALTER TABLE event ADD COLUMN ran INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE picture (
+    id           INTEGER PRIMARY KEY AUTOINCREMENT,
+    captured_at  INTEGER NOT NULL,
+    content_type TEXT NOT NULL,
+    bytes        BLOB NOT NULL,
+    ran          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX picture_ran ON picture (ran);
+INSERT INTO meta VALUES ('ran_seconds', 0), ('pictures_dropped', 0);
 ";
 
 /// A lane's number in the database; the wire's.
@@ -118,10 +133,13 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
     if found > VERSION {
         return Err(Opening::Failed(OutboxError::Newer { found, known: VERSION }));
     }
-    if found == 0 {
+    if found < VERSION {
         let tx = db.transaction()?;
-        tx.execute_batch(SCHEMA)?;
-        new_outbox_id(&tx)?;
+        if found < 1 {
+            tx.execute_batch(SCHEMA)?;
+            new_outbox_id(&tx)?;
+        }
+        tx.execute_batch(PICTURES_AND_AGES)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }
@@ -153,7 +171,9 @@ pub(super) fn new_outbox_id(db: &Connection) -> rusqlite::Result<()> {
 pub struct Summary {
     /// Events that wait, by lane.
     pub waiting: LaneCounts,
-    /// Events dropped because a lane was full, ever.
+    /// Pictures that wait.
+    pub pictures: u64,
+    /// Events and pictures dropped because they were too many or too old, ever.
     pub dropped: u64,
     /// Commands that have not ended.
     pub unfinished_commands: u64,
@@ -165,16 +185,27 @@ pub(super) fn summary(path: &Path) -> Result<Summary, OutboxError> {
     db.busy_timeout(Duration::from_secs(2))?;
     let mut summary = Summary::default();
     for (lane, name) in Lane::ALL.into_iter().zip(["commands", "status", "detections"]) {
-        let (count, dropped): (i64, i64) = db.query_row(
-            "SELECT count, dropped FROM lane WHERE lane = ?1",
-            [lane_index(lane)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
+        let count: i64 =
+            db.query_row("SELECT count FROM lane WHERE lane = ?1", [lane_index(lane)], |row| {
+                row.get(0)
+            })?;
         summary.waiting.insert(name, count.cast_unsigned());
-        summary.dropped += dropped.cast_unsigned();
     }
+    summary.pictures = db
+        .query_row("SELECT count(*) FROM picture", [], |row| row.get::<_, i64>(0))?
+        .cast_unsigned();
+    summary.dropped = super::bounds::dropped(&db)?;
     summary.unfinished_commands = db
         .query_row("SELECT count(*) FROM journal WHERE stage < 2", [], |row| row.get::<_, i64>(0))?
         .cast_unsigned();
     Ok(summary)
+}
+
+/// A database as the first release made it.
+#[cfg(test)]
+pub(super) fn first_version(path: &Path) -> rusqlite::Result<()> {
+    let db = Connection::open(path)?;
+    db.execute_batch(SCHEMA)?;
+    new_outbox_id(&db)?;
+    db.pragma_update(None, "user_version", 1)
 }

@@ -211,6 +211,106 @@ async fn a_full_status_lane_drops_its_oldest_and_counts_them() {
     }
     assert_eq!(outbox.counts().dropped, 2);
     assert_eq!(seqs(&outbox, Lane::Status).await, [3]);
+    assert!(outbox.alerted(OUTBOX_FULL).await.unwrap());
+    outbox.ack(EventAck { lane: Lane::Status, seq: 3 }).await.unwrap();
+    outbox
+        .thread
+        .call(|db| db.execute("UPDATE lane SET count = 0 WHERE lane = 1", []).map(drop))
+        .await
+        .unwrap();
+    assert!(!outbox.alerted(OUTBOX_FULL).await.unwrap(), "there is room again");
+}
+
+/// What an outbox of one MiB holds after 20 kB each of `n` pictures, and as many detections and
+/// results as given.
+async fn crammed(dir: &Path, pictures: usize, detections: u64, results: usize) -> Outbox {
+    let outbox = Outbox::open_within(dir, Limits { bytes: 1 << 20, ..Limits::default() }).unwrap();
+    for _ in 0..results {
+        let command = command();
+        outbox.receive(&command, true).await.unwrap();
+        let done = CommandOutcome::Completed("x".repeat(20_000));
+        outbox.finish(&command.id, done, Duration::ZERO).await.unwrap();
+    }
+    for n in 0..detections {
+        let mut seen = detection(n, DetectionPhase::Ended);
+        seen.object = "x".repeat(20_000);
+        outbox.detections(vec![seen]).await.unwrap();
+    }
+    for n in 0..pictures {
+        let bytes = vec![u8::try_from(n % 256).unwrap(); 20_000];
+        outbox.keep_picture(Timestamp::now(), "image/jpeg", bytes.into()).await.unwrap();
+    }
+    outbox
+}
+
+#[tokio::test]
+async fn what_is_too_much_goes_in_the_stated_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = crammed(dir.path(), 200, 10, 10).await;
+    let counts = outbox.counts();
+    assert!(counts.bytes <= 1 << 20, "{counts:?}");
+    assert!((1..200).contains(&counts.pictures), "{counts:?}");
+    assert_eq!(counts.dropped, 200 - counts.pictures, "only pictures");
+    let first = outbox.next_picture().await.unwrap().unwrap();
+    assert_eq!(u64::from(first.bytes[0]), 200 - counts.pictures, "the oldest of them");
+    assert_eq!(seqs(&outbox, Lane::Detections).await, (1..=10).collect::<Vec<_>>());
+
+    // More results: pictures go for them, and no result while there is anything else.
+    let outbox = crammed(dir.path(), 0, 0, 25).await;
+    let finished = async |outbox: &Outbox| {
+        let pending = outbox.read(Lane::Commands, 0, 1000).await.unwrap();
+        let ended = |p: &&Pending| matches!(event(p).body, EventBody::CommandFinished(_));
+        pending.iter().filter(ended).count()
+    };
+    assert_eq!(finished(&outbox).await, 35);
+    assert!(outbox.counts().pictures < counts.pictures);
+    // Nothing else is left: now the oldest results go.
+    let outbox = crammed(dir.path(), 0, 0, 40).await;
+    assert_eq!(seqs(&outbox, Lane::Detections).await, [0; 0]);
+    let kept = finished(&outbox).await;
+    assert!((30..75).contains(&kept), "no more than has to go: {kept}");
+    assert!(outbox.counts().bytes <= 1 << 20);
+    assert!(outbox.alerted(OUTBOX_FULL).await.unwrap());
+
+    // The file itself has not grown beyond either, but for a group's worth.
+    outbox.close().await;
+    let file = std::fs::metadata(dir.path().join(DATABASE_FILE)).unwrap().len();
+    assert!(file < 3 << 19, "{file}");
+    assert_eq!(summary(dir.path()).unwrap().dropped, outbox.counts().dropped);
+}
+
+#[tokio::test]
+async fn what_is_too_old_goes_by_the_time_that_the_agent_ran() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let limits = Limits { age: Duration::from_secs(3600), ..Limits::default() };
+    outbox.append(started()).await.unwrap();
+    for n in 0..2 {
+        outbox.detections(vec![detection(n, DetectionPhase::Ended)]).await.unwrap();
+        outbox.append(EventBody::Heartbeat(crate::heartbeat::tests::sample())).await.unwrap();
+        outbox.keep_picture(Timestamp::now(), "image/jpeg", vec![1].into()).await.unwrap();
+        outbox
+            .thread
+            .call(move |db| bounds::age(db, Duration::from_secs(3000), limits.age).map(drop))
+            .await
+            .unwrap();
+    }
+    assert_eq!(seqs(&outbox, Lane::Detections).await, [2]);
+    assert_eq!(seqs(&outbox, Lane::Status).await, [2]);
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [1], "results and alerts do not age");
+    assert_eq!((outbox.counts().pictures, outbox.counts().dropped), (1, 3));
+}
+
+#[tokio::test]
+async fn an_outbox_of_the_first_version_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(DATABASE_FILE);
+    schema::first_version(&path).unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    outbox.append(started()).await.unwrap();
+    outbox.keep_picture(Timestamp::now(), "image/jpeg", vec![1].into()).await.unwrap();
+    assert_eq!(seqs(&outbox, Lane::Commands).await, [1]);
+    assert!(outbox.next_picture().await.unwrap().is_some());
 }
 
 #[tokio::test]

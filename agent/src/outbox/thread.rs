@@ -9,7 +9,11 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Counts, OutboxError, counts};
+use super::{
+    Counts, OutboxError,
+    bounds::{Bounds, Limits},
+    counts,
+};
 
 /// Jobs that may wait for the thread; who comes later waits to hand his over.
 const QUEUE: usize = 1024;
@@ -61,14 +65,17 @@ impl fmt::Debug for Thread {
 }
 
 impl Thread {
-    pub(super) fn start(db: Connection) -> Result<(Self, watch::Receiver<Counts>), OutboxError> {
+    pub(super) fn start(
+        db: Connection,
+        limits: Limits,
+    ) -> Result<(Self, watch::Receiver<Counts>), OutboxError> {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (announce, announced) = watch::channel(counts(&db)?);
         let (end, ended) = oneshot::channel();
         thread::Builder::new()
             .name("outbox".into())
             .spawn(move || {
-                run(&db, queue, &announce);
+                run(&db, queue, &announce, Bounds::new(limits));
                 // The last connection folds the log into the database.
                 if let Err((_, error)) = db.close() {
                     tracing::warn!(%error, "closing the outbox");
@@ -102,7 +109,12 @@ impl Thread {
     }
 }
 
-fn run(db: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, announce: &watch::Sender<Counts>) {
+fn run(
+    db: &Connection,
+    mut queue: mpsc::Receiver<Box<dyn Job>>,
+    announce: &watch::Sender<Counts>,
+    mut bounds: Bounds,
+) {
     while let Some(first) = queue.blocking_recv() {
         let mut group = vec![first];
         while group.len() < GROUP
@@ -110,12 +122,12 @@ fn run(db: &Connection, mut queue: mpsc::Receiver<Box<dyn Job>>, announce: &watc
         {
             group.push(next);
         }
-        let results: Vec<Result<(), String>> = match transaction(db, &mut group) {
+        let results: Vec<Result<(), String>> = match transaction(db, &mut group, &mut bounds) {
             Ok(()) => group.iter().map(|_| Ok(())).collect(),
             // One job spoils the group: each on its own, so that only its caller suffers.
             Err(_) if group.len() > 1 => group
                 .chunks_mut(1)
-                .map(|alone| transaction(db, alone).map_err(|e| e.to_string()))
+                .map(|alone| transaction(db, alone, &mut bounds).map_err(|e| e.to_string()))
                 .collect(),
             Err(error) => vec![Err(error.to_string())],
         };
@@ -140,15 +152,22 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn transaction(db: &Connection, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+fn transaction(
+    db: &Connection,
+    jobs: &mut [Box<dyn Job>],
+    bounds: &mut Bounds,
+) -> rusqlite::Result<()> {
     db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
     let done = jobs
         .iter_mut()
         .try_for_each(|job| job.work(db))
-        .and_then(|()| db.prepare_cached("COMMIT")?.execute([]).map(drop));
-    if done.is_err() && !db.is_autocommit() {
+        .and_then(|()| bounds.enforce(db))
+        .and_then(|dropped| db.prepare_cached("COMMIT")?.execute([]).map(|_| dropped));
+    match done {
+        Ok(dropped) => bounds.committed(dropped),
         // On some errors (a full disk) SQLite has rolled back already.
-        db.execute_batch("ROLLBACK").ok();
+        Err(_) if !db.is_autocommit() => drop(db.execute_batch("ROLLBACK")),
+        Err(_) => {}
     }
-    done
+    done.map(drop)
 }

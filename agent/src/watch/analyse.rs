@@ -1,6 +1,9 @@
 //! From a frame to events: motion, model, tracks.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, Timestamp, command::Seconds};
 use image::RgbImage;
@@ -20,7 +23,15 @@ use crate::{
 /// # Errors
 /// [`WatchError::NoModel`] or [`WatchError::Model`].
 pub async fn load_model(config: &Config) -> Result<Model, WatchError> {
-    let path = config.model.as_deref().ok_or(WatchError::NoModel)?;
+    let path = config.model_path.as_deref().ok_or(WatchError::NoModel)?;
+    try_model(path, config).await
+}
+
+/// Loads another one, with the same limits.
+///
+/// # Errors
+/// [`WatchError::Model`].
+pub async fn try_model(path: &Path, config: &Config) -> Result<Model, WatchError> {
     Model::load(path, config.detection.memory_mb.get())
         .await
         .map_err(|e| WatchError::Model(e.to_string()))
@@ -75,7 +86,7 @@ struct MadeFor {
 impl MadeFor {
     fn of(config: &Config) -> Self {
         Self {
-            model: config.model.clone(),
+            model: config.model_path.clone(),
             camera: config.camera.clone(),
             interval: config.detection.interval,
             memory_mb: config.detection.memory_mb,

@@ -20,7 +20,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use analyse::Analyser;
-pub use analyse::load_model;
+pub use analyse::{load_model, try_model};
 
 use crate::{
     backoff::Backoff,

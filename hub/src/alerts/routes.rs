@@ -52,7 +52,7 @@ struct AlertList {
 struct ListedAlert {
     device_id: String,
     /// `high_cpu`, `high_memory`, `high_temperature`, `disk_full`, `offline`, `camera_lost`,
-    /// `certificate_expiring`; more may come.
+    /// `outbox_full`, `certificate_expiring`; more may come.
     #[serde(rename = "type")]
     #[schema(rename = "type", example = "high_cpu")]
     kind: String,

@@ -39,13 +39,15 @@ pub enum Include {
     Webhooks,
     /// Which app is to run on which devices.
     Apps,
+    /// The catalog of models, without their bytes.
+    Models,
     /// The hub's own CA and keys.
     Certificates,
 }
 
 impl Include {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Config,
         Self::Tokens,
         Self::Devices,
@@ -54,6 +56,7 @@ impl Include {
         Self::Detections,
         Self::Webhooks,
         Self::Apps,
+        Self::Models,
         Self::Certificates,
     ];
 

@@ -1,7 +1,7 @@
 //! Which tables a backup holds, and how their rows are put back.
 //!
-//! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures (they are in
-//! the object store already), alerts (the rules find them again), the audit log (it is this hub's
+//! Not in a backup, on purpose: heartbeats (the last one is with its device), pictures and models'
+//! bytes (they are in the object store already), alerts (the rules find them again), the audit log (it is this hub's
 //! own and only grows), what webhooks are owed, and what lives for minutes.
 //!
 //! An API key that was deleted since leaves no trace, and comes back with an older backup.
@@ -87,7 +87,7 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 14] = [
+pub(super) const TABLES: [Kept; 15] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -147,6 +147,7 @@ pub(super) const TABLES: [Kept; 14] = [
     },
     replaced("apps", Include::Apps),
     replaced("app_devices", Include::Apps),
+    replaced("models", Include::Models),
 ];
 
 /// The tables of these parts.
@@ -163,13 +164,14 @@ mod tests {
     use crate::db::{Db, sql};
 
     /// The head of this file says why.
-    const LEFT_OUT: [&str; 8] = [
+    const LEFT_OUT: [&str; 9] = [
         "alerts",
         "audit_log",
         "blobs",
         "connection_tests",
         "heartbeats",
         "idempotency_keys",
+        "pictures",
         "tickets",
         "webhook_deliveries",
     ];

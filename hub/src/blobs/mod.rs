@@ -1,6 +1,7 @@
 //! Pictures that devices took: bytes in the object store, a row that names them, and signed links
 //! that expire.
 
+mod pictures;
 mod routes;
 
 use std::{sync::Arc, time::Duration};
@@ -79,6 +80,9 @@ impl Blobs {
         .bind(Timestamp::now().micros())
         .run(&mut tx)
         .await?;
+        if content_type.starts_with("image/") {
+            pictures::note(&mut tx, device, header).await?;
+        }
         tx.commit().await
     }
 
@@ -133,6 +137,7 @@ impl Blobs {
     /// # Errors
     /// The database's or the object store's.
     pub async fn remove_older(&self, before: Timestamp) -> Result<usize> {
+        pictures::forget_older(&self.db, before).await?;
         let old: Vec<(String, String)> =
             db::sql("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
                 .bind(before.micros())

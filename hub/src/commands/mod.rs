@@ -380,8 +380,12 @@ impl Commands {
         .collect()
     }
 
-    /// Turns the picture that a result names into a link that a browser opens.
+    /// Turns the picture or file that a result names into a link that a browser opens.
     fn add_link(&self, device_id: &str, result: &mut Value, base: &str) {
+        if let Some(hash) = result["file"]["sha256"].as_str() {
+            let link = self.blobs.link(device_id, hash);
+            result["file_url"] = json!(format!("{base}{link}"));
+        }
         let Some(image) = result.get("image").cloned() else { return };
         if let Some(hash) = image["sha256"].as_str() {
             result["image_url"] = json!(format!("{base}{}", self.blobs.link(device_id, hash)));

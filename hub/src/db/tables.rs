@@ -327,7 +327,7 @@ mod tests {
                     "object": format!("\"{id}\" \\ {{}} \u{1f980} \0 \u{7f} true null 1e5"),
                     "confidence": real(), "bounding_box": "{\"x\":1}", "frame_width": 0,
                     "frame_height": -1, "model": "", "captured_at": i64::MIN, "received_at": id,
-                    "latency_us": 0,
+                    "latency_us": 0, "zones": null,
                 })
                 .as_object()
                 .unwrap()

@@ -43,6 +43,10 @@ use rate::Rates;
 
 /// Longest answer, but for streams, which have begun by then.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Longest upload of a model, whose bytes may come over a slow line.
+const UPLOAD: Duration = Duration::from_secs(1800);
+/// Where models are uploaded.
+const UPLOADS: &str = "/api/kubeedge/models";
 
 /// What the front needs to know.
 pub struct Front {
@@ -157,10 +161,11 @@ async fn take(front: Arc<Front>, mut request: Request, next: Next) -> Response {
     let about = About::of(&request, &identity, from);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (method, start) = (request.method().clone(), Instant::now());
+    let longest = if is_upload(&request) { UPLOAD } else { ANSWER };
     let mut response = match (standing.filter(|standing| standing.is_over()), unknown) {
         (Some(standing), _) => too_many(standing),
         (None, Some(error)) => error.into_response(),
-        (None, None) => match tokio::time::timeout(ANSWER, answer(&front, request, next)).await {
+        (None, None) => match tokio::time::timeout(longest, answer(&front, request, next)).await {
             Ok(response) => response,
             Err(_) => {
                 Error::new(Code::Unavailable, "the answer took too long; try again").into_response()
@@ -177,6 +182,10 @@ async fn take(front: Arc<Front>, mut request: Request, next: Next) -> Response {
         front.audit.record(entry).await;
     }
     response
+}
+
+fn is_upload(request: &Request) -> bool {
+    request.method() == Method::POST && request.uri().path() == UPLOADS
 }
 
 fn too_many(standing: rate::Standing) -> Response {
@@ -198,7 +207,8 @@ async fn answer(front: &Front, request: Request, next: Next) -> Response {
     if let Some(refusal) = unknown_version(request.headers()) {
         return refusal.into_response();
     }
-    if request.method() != Method::POST {
+    // An upload can be repeated as it is: the catalog knows it again by its bytes.
+    if request.method() != Method::POST || is_upload(&request) {
         return next.run(request).await;
     }
     match idempotency::key_of(&request) {

@@ -94,6 +94,11 @@ impl FrameWriter {
         Ok(())
     }
 
+    /// The stream itself, for what is no frame. Everything was flushed before.
+    pub(super) fn into_inner(self) -> SendStream {
+        self.stream
+    }
+
     /// Ends the stream and waits until the peer has it all, or a second.
     pub(super) async fn finish(mut self) {
         if self.stream.finish().is_ok() {

@@ -7,14 +7,17 @@
 mod frames;
 mod registry;
 mod session;
+mod streams;
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{
     ALPN_JOIN, ALPN_LINK, BlobHeader, BlobReply, DeviceId, EventAck, Frame, Goodbye, Hello,
-    JoinReply, JoinRequest, NodeName,
+    JoinReply, JoinRequest, ModelFound, ModelReply, ModelRequest, NodeName, ReleaseHeader,
+    ReleaseRequest,
 };
+use futures_util::stream::BoxStream;
 use quinn::{Endpoint, TransportConfig, VarInt, crypto::rustls::QuicServerConfig};
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,10 +30,15 @@ use crate::error::{Error, Result};
 const MAX_STRANGERS: usize = 1024;
 /// Most blobs that are received, in memory, at once.
 const MAX_BLOBS: usize = 8;
+/// Most models that are sent at once, each from the object store as the agent takes it.
+const MAX_MODELS: usize = 16;
 /// From the first packet to an accepted hello or a join's end.
 const ADMISSION: Duration = Duration::from_secs(10);
 /// A connection that says nothing for this long is lost. Agents send a keep-alive every 5 s.
 const IDLE: Duration = Duration::from_secs(15);
+
+/// A model's bytes on their way out.
+pub type ModelBytes = BoxStream<'static, Result<Bytes>>;
 
 /// A member that is let in.
 #[derive(Debug)]
@@ -74,6 +82,18 @@ pub trait Peers: Send + Sync + 'static {
         header: BlobHeader,
         bytes: Bytes,
     ) -> impl Future<Output = Option<BlobReply>> + Send;
+    /// A session wants a model: what it is, and its bytes from the offset on.
+    fn model(
+        &self,
+        session: &Arc<Session>,
+        request: ModelRequest,
+    ) -> impl Future<Output = Result<(ModelFound, ModelBytes), ModelReply>> + Send;
+    /// A session wants a release of the agent; or why it gets none.
+    fn release(
+        &self,
+        session: &Arc<Session>,
+        request: ReleaseRequest,
+    ) -> impl Future<Output = Result<(ReleaseHeader, tokio::fs::File), String>> + Send;
     /// A session has ended, and no newer one of its device took over.
     fn ended(&self, session: &Session) -> impl Future<Output = ()> + Send;
 }
@@ -83,6 +103,7 @@ pub struct Link {
     endpoint: Endpoint,
     registry: Arc<Registry>,
     blobs: Arc<Semaphore>,
+    models: Arc<Semaphore>,
 }
 
 impl Link {
@@ -103,7 +124,8 @@ impl Link {
             cause: Some(e.into()),
             ..Error::new(crate::error::Code::Unavailable, format!("can't listen on {address}/udp"))
         })?;
-        Ok(Self { endpoint, registry, blobs: Arc::new(Semaphore::new(MAX_BLOBS)) })
+        let (blobs, models) = (Semaphore::new(MAX_BLOBS), Semaphore::new(MAX_MODELS));
+        Ok(Self { endpoint, registry, blobs: Arc::new(blobs), models: Arc::new(models) })
     }
 
     /// What was bound.
@@ -112,6 +134,11 @@ impl Link {
     /// API-007 when the socket is gone.
     pub fn address(&self) -> Result<SocketAddr> {
         self.endpoint.local_addr().map_err(Error::internal)
+    }
+
+    /// What a session's streams share with those of all others.
+    fn slots(&self) -> streams::Slots {
+        streams::Slots::new(Arc::clone(&self.blobs), Arc::clone(&self.models))
     }
 
     /// Lets nodes in until `shutdown`, then says goodbye to all and returns when they are gone.
@@ -136,13 +163,13 @@ impl Link {
                 continue;
             };
             let (peers, registry) = (Arc::clone(&peers), Arc::clone(&self.registry));
-            let (blobs, shutdown) = (Arc::clone(&self.blobs), shutdown.clone());
+            let (slots, shutdown) = (self.slots(), shutdown.clone());
             tasks.spawn(async move {
                 let from = incoming.remote_address();
                 let admitted = timeout(ADMISSION, admit(incoming, &*peers, &registry)).await;
                 drop(permit);
                 match admitted {
-                    Ok(Ok(Some(live))) => live.run(peers, registry, blobs, shutdown).await,
+                    Ok(Ok(Some(live))) => live.run(peers, registry, slots, shutdown).await,
                     Ok(Ok(None)) => {}
                     Ok(Err(reason)) => tracing::info!(%from, reason, "not let in"),
                     Err(_) => tracing::info!(%from, "not let in: too slow"),
@@ -183,7 +210,7 @@ async fn admit<P: Peers>(
 fn transport() -> Result<TransportConfig> {
     let mut transport = TransportConfig::default();
     transport
-        // The link's own stream and three blobs.
+        // The link's own stream and three for blobs and models.
         .max_concurrent_bidi_streams(VarInt::from_u32(4))
         .max_concurrent_uni_streams(VarInt::from_u32(0))
         .datagram_receive_buffer_size(None)

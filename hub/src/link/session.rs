@@ -4,18 +4,16 @@ use std::{
     net::SocketAddr,
     pin::pin,
     sync::{Arc, atomic::AtomicBool},
-    time::Duration,
 };
 
 use cloudcore_protocol::{
-    BlobReply, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, Timestamp, Unsupported, Welcome,
-    negotiate,
+    CAPABILITY_MODELS, Frame, Goodbye, GoodbyeReason, Hello, PROTOCOL_MAX, Timestamp, Unsupported,
+    Welcome, negotiate,
 };
 use quinn::{Connection, VarInt, rustls::pki_types::CertificateDer};
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{mpsc, watch},
     task::JoinSet,
-    time::timeout,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,19 +21,15 @@ use super::{
     Peers, Registry, Session,
     frames::{FrameError, FrameReader, FrameWriter},
     registry::QUEUE,
+    streams::{self, Slots},
 };
 use crate::keys;
 
 /// What this hub can do beyond the protocol's version.
-const CAPABILITIES: [&str; 2] = ["blobs", "renew"];
+const CAPABILITIES: [&str; 4] = ["blobs", "releases", "renew", CAPABILITY_MODELS];
 
 /// Most of an agent's that are kept for a session.
 const MAX_CAPABILITIES: usize = 64;
-
-/// A whole blob, with its wait for a slot.
-const BLOB: Duration = Duration::from_secs(120);
-/// Its header.
-const BLOB_HEADER: Duration = Duration::from_secs(10);
 
 /// Serves a join: one request, one reply.
 pub(super) async fn join<P: Peers>(
@@ -153,7 +147,7 @@ impl Live {
         self,
         peers: Arc<P>,
         registry: Arc<Registry>,
-        blob_slots: Arc<Semaphore>,
+        slots: Slots,
         shutdown: CancellationToken,
     ) {
         let Self { connection, session, hello, mut reader, mut writer, mut queue, mut end } = self;
@@ -188,7 +182,6 @@ impl Live {
             }
         };
         let mut blobs = JoinSet::new();
-        let own_slot = Arc::new(Semaphore::new(1));
         let reading = async {
             loop {
                 match reader.next().await {
@@ -219,12 +212,10 @@ impl Live {
                 };
                 let Ok((send, recv)) = accepted else { break };
                 let (peers, session) = (Arc::clone(&peers), Arc::clone(&session));
-                let slots = [Arc::clone(&own_slot), Arc::clone(&blob_slots)];
-                blobs.spawn(async move {
-                    if timeout(BLOB, blob(&*peers, &session, slots, send, recv)).await.is_err() {
-                        tracing::info!(device_id = %session.device_id, "a blob took too long");
-                    }
-                });
+                let slots = slots.clone();
+                blobs.spawn(
+                    async move { streams::serve(&*peers, &session, slots, send, recv).await },
+                );
             }
         };
         let closing = async {
@@ -264,42 +255,5 @@ impl Live {
         if current {
             peers.ended(&session).await;
         }
-    }
-}
-
-async fn blob<P: Peers>(
-    peers: &P,
-    session: &Arc<Session>,
-    slots: [Arc<Semaphore>; 2],
-    send: quinn::SendStream,
-    recv: quinn::RecvStream,
-) {
-    let mut reader = FrameReader::new(recv);
-    let device_id = &session.device_id;
-    let Ok(first) = timeout(BLOB_HEADER, reader.next()).await else {
-        return tracing::info!(%device_id, "a stream stayed silent");
-    };
-    let header = match first {
-        Ok(Some(Frame::BlobHeader(header))) => header,
-        Ok(_) => return tracing::info!(%device_id, "a stream began with something else"),
-        Err(e) => return tracing::info!(%device_id, "a blob broke off: {e}"),
-    };
-    // Its bytes wait at the agent: the stream's window is small. One device has one of the slots
-    // at most, so that a slow uplink holds up nobody else.
-    let [own, all] = &slots;
-    let (Ok(_own), Ok(_slot)) = (own.acquire().await, all.acquire().await) else { return };
-    let reply = match peers.blob_limit(&header) {
-        Err(refusal) => Some(refusal),
-        Ok(size) => match reader.rest(size).await {
-            Ok(Some(bytes)) => peers.blob(session, header, bytes.freeze()).await,
-            Ok(None) => Some(BlobReply::Refused("the size is not the one announced".into())),
-            Err(e) => return tracing::info!(%device_id, "a blob broke off: {e}"),
-        },
-    };
-    // Without a reply the stream just ends, and the agent sends the blob again.
-    let Some(reply) = reply else { return };
-    let mut writer = FrameWriter::new(send);
-    if writer.push(&Frame::BlobReply(reply)).is_ok() && writer.flush().await.is_ok() {
-        writer.finish().await;
     }
 }

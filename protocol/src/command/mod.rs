@@ -6,6 +6,7 @@
 mod apps;
 mod parameters;
 mod scene;
+mod tools;
 
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
@@ -13,10 +14,13 @@ use serde_json::{Map, Value};
 
 pub use apps::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, RemoveApp, Resources};
 pub use parameters::{
-    CaptureImage, Confidence, PictureFormat, PortCheck, Ports, Quality, Resolution, Seconds,
-    SetConfig, StartDetection,
+    CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, Quality,
+    Resolution, Seconds, SetConfig, StartDetection, UpdateAgent, Version,
 };
 pub use scene::{Few, Filters, Label, Labels, Masks, ObjectFilter, Point, Polygon, Zone, Zones};
+pub use tools::{
+    Arguments, FilePath, GetLogs, LogLevel, LogLines, ProgramName, RunProgram, Since, UploadFile,
+};
 
 use crate::CommandId;
 
@@ -124,15 +128,25 @@ pub enum Task {
     PortCheck(PortCheck),
     /// Take one picture and throw it away.
     CameraTest,
+    /// Give the last lines of the agent's own log.
+    GetLogs(GetLogs),
+    /// Run a program that the node's owner lists.
+    RunProgram(RunProgram),
+    /// Bring a file to the hub that the node's owner gives away.
+    UploadFile(UploadFile),
     /// Run an app, or this version of it, on the device's container engine.
     DeployApp(DeployApp),
     /// Run it no more.
     RemoveApp(RemoveApp),
+    /// Stop the agent in order, and start it again.
+    RestartAgent,
+    /// Run another release of the agent, and the one before if that does not reach the hub.
+    UpdateAgent(UpdateAgent),
 }
 
 impl Task {
     /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 17] = [
         "capture_image",
         "get_status",
         "start_detection",
@@ -143,8 +157,13 @@ impl Task {
         "ping",
         "port_check",
         "camera_test",
+        "get_logs",
+        "exec",
+        "upload_file",
         "deploy_app",
         "remove_app",
+        "restart_agent",
+        "update_agent",
     ];
 
     /// Understand a command. `parameters` is an object, or null for none.
@@ -173,8 +192,13 @@ impl Task {
             "ping" => nothing(Self::Ping),
             "port_check" => read(parameters).map(Self::PortCheck),
             "camera_test" => nothing(Self::CameraTest),
+            "get_logs" => read(parameters).map(Self::GetLogs),
+            "exec" => read(parameters).map(Self::RunProgram),
+            "upload_file" => read(parameters).map(Self::UploadFile),
             "deploy_app" => read(parameters).map(Self::DeployApp),
             "remove_app" => read(parameters).map(Self::RemoveApp),
+            "restart_agent" => nothing(Self::RestartAgent),
+            "update_agent" => read(parameters).map(Self::UpdateAgent),
             _ => return Err(CommandError::Unknown(name.to_owned())),
         }
         .map_err(bad)
@@ -184,7 +208,10 @@ impl Task {
     /// again after the agent died in the middle of it.
     #[must_use]
     pub const fn is_repeatable(&self) -> bool {
-        !matches!(self, Self::Reboot)
+        !matches!(
+            self,
+            Self::Reboot | Self::RunProgram(_) | Self::RestartAgent | Self::UpdateAgent(_)
+        )
     }
 }
 

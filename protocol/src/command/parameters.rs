@@ -10,6 +10,8 @@ use std::{
 use super::{Filters, Labels, Masks, Zones};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
+use crate::ModelId;
+
 /// Parameters of `capture_image`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +32,8 @@ pub struct StartDetection {
     pub confidence: Option<Confidence>,
     /// From frame to frame.
     pub interval: Option<Seconds>,
+    /// The model, of the hub's catalog: `nanodet@3.0.4`.
+    pub model: Option<ModelId>,
 }
 
 /// Parameters of `set_config`; what is absent stays.
@@ -56,6 +60,100 @@ pub struct SetConfig {
     pub filters: Option<Filters>,
     /// How often what does not move is looked at again.
     pub stationary_interval: Option<Seconds>,
+    /// The detection model, of the hub's catalog: `nanodet@3.0.4`.
+    pub model: Option<ModelId>,
+    /// From scheduled picture to picture; 0 for none.
+    pub capture_interval: Option<CaptureInterval>,
+}
+
+/// From scheduled picture to picture: 1 second to a day, or 0 for no schedule.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct CaptureInterval(f64);
+
+impl CaptureInterval {
+    /// `None` where there is no schedule.
+    #[must_use]
+    pub fn duration(self) -> Option<std::time::Duration> {
+        (self.0 > 0.0).then(|| std::time::Duration::from_secs_f64(self.0))
+    }
+}
+
+impl TryFrom<f64> for CaptureInterval {
+    type Error = &'static str;
+    fn try_from(value: f64) -> Result<Self, Self::Error> {
+        if value == 0.0 || (1.0..=86_400.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("capture_interval must be 1 to 86400 seconds, or 0")
+        }
+    }
+}
+
+impl From<CaptureInterval> for f64 {
+    fn from(interval: CaptureInterval) -> Self {
+        interval.0
+    }
+}
+
+/// Parameters of `update_agent`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpdateAgent {
+    /// Which release; the newest that the hub has where absent.
+    pub version: Option<Version>,
+    /// Seconds that the new release has to reach the hub, 5 to 3600.
+    #[serde(deserialize_with = "within")]
+    pub confirm_within: u16,
+}
+
+impl Default for UpdateAgent {
+    fn default() -> Self {
+        Self { version: None, confirm_within: 120 }
+    }
+}
+
+fn within<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u16, D::Error> {
+    let seconds = u16::deserialize(deserializer)?;
+    if (5..=3600).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(D::Error::custom("confirm_within must be 5 to 3600 seconds"))
+    }
+}
+
+/// A release's version, `MAJOR.MINOR.PATCH` with what semantic versioning allows behind it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Version(String);
+
+impl Version {
+    /// As text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = &'static str;
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let numbers = text.split(['-', '+']).next().unwrap_or_default();
+        let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b".-+".contains(&b);
+        let three = numbers.split('.').count() == 3 && numbers.split('.').all(number);
+        if three && text.len() <= 64 && text.bytes().all(plain) {
+            Ok(Self(text))
+        } else {
+            Err("version must be like 1.2.3")
+        }
+    }
+}
+
+impl From<Version> for String {
+    fn from(version: Version) -> Self {
+        version.0
+    }
 }
 
 /// Parameters of `port_check`.

@@ -4,7 +4,8 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
     DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
-    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, NodeName, Platform,
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelId,
+    ModelRefused, ModelReply, ModelRequest, NodeName, Platform, ReleaseHeader, ReleaseRequest,
     RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
 };
 use minicbor::bytes::ByteVec;
@@ -254,14 +255,34 @@ fn join_reply() -> impl Strategy<Value = JoinReply> {
 }
 
 fn blob_header() -> impl Strategy<Value = BlobHeader> {
-    (any::<[u8; 8]>(), any::<u64>(), text(), of(command_id())).prop_map(
-        |(seed, size, content_type, command_id)| BlobHeader {
+    (any::<[u8; 8]>(), any::<u64>(), text(), of(command_id()), of(timestamp())).prop_map(
+        |(seed, size, content_type, command_id, captured_at)| BlobHeader {
             hash: BlobHash::of(&seed),
             size,
             content_type,
             command_id,
+            captured_at,
         },
     )
+}
+
+fn model_request() -> impl Strategy<Value = ModelRequest> {
+    let part = "[a-zA-Z0-9]([a-zA-Z0-9._-]{0,62}[a-zA-Z0-9])?";
+    (part, part, any::<u64>()).prop_map(|(name, version, offset)| ModelRequest {
+        id: ModelId { name: name.parse().unwrap(), version: version.parse().unwrap() },
+        offset,
+    })
+}
+
+fn model_reply() -> impl Strategy<Value = ModelReply> {
+    prop_oneof![
+        (text(), any::<u64>(), text()).prop_map(|(sha256, size, description)| {
+            ModelReply::Found(ModelFound { sha256, size, description })
+        }),
+        (text(), any::<bool>()).prop_map(|(message, passing)| {
+            ModelReply::Refused(ModelRefused { message, passing })
+        }),
+    ]
 }
 
 /// A frame of every kind, and of one that nobody knows.
@@ -284,6 +305,17 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
         blob_header().prop_map(Frame::BlobHeader),
         prop_oneof![Just(BlobReply::Stored), text().prop_map(BlobReply::Refused)]
             .prop_map(Frame::BlobReply),
+        model_request().prop_map(Frame::ModelRequest),
+        model_reply().prop_map(Frame::ModelReply),
+        (of(text()), text()).prop_map(|(version, architecture)| {
+            Frame::ReleaseRequest(ReleaseRequest { version, architecture })
+        }),
+        (text(), any::<u64>(), any::<[u8; 8]>(), text()).prop_map(
+            |(version, size, bytes, signature)| {
+                let hash = BlobHash::of(&bytes);
+                Frame::ReleaseHeader(ReleaseHeader { version, size, hash, signature })
+            }
+        ),
         (1000..u32::MAX).prop_map(Frame::Unknown),
     ]
 }

@@ -5,8 +5,9 @@ use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
     CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase, Event,
     EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello, JoinAccepted,
-    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, Platform, RenewNow, RenewReply,
-    RenewRequest, Secret, Timestamp, Unsupported, Welcome, decode, encode,
+    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelRefused, ModelReply,
+    ModelRequest, Platform, ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest,
+    Secret, Timestamp, Unsupported, Welcome, decode, encode,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -308,6 +309,7 @@ fn blob_header() {
             size: 3,
             content_type: "image/jpeg".into(),
             command_id: Some(command_id()),
+            captured_at: None,
         }),
         "82181e845820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad036a696d6167652f6a706567781e636d645f303141525a334e44454b54535634525246465136394735464156",
     );
@@ -319,5 +321,58 @@ fn blob_reply() {
     is_written(
         &Frame::BlobReply(BlobReply::Refused("too large".into())),
         "82181f82018169746f6f206c61726765",
+    );
+}
+
+#[test]
+fn model_request() {
+    let id = "nanodet@1.0".parse().unwrap();
+    is_written(
+        &Frame::ModelRequest(ModelRequest { id, offset: 7 }),
+        "8218288282676e616e6f64657463312e3007",
+    );
+}
+
+#[test]
+fn model_reply() {
+    is_written(
+        &Frame::ModelReply(ModelReply::Found(ModelFound {
+            sha256: "ab".into(),
+            size: 3,
+            description: "{}".into(),
+        })),
+        "8218298200818362616203627b7d",
+    );
+    is_written(
+        &Frame::ModelReply(ModelReply::Refused(ModelRefused {
+            message: "no".into(),
+            passing: true,
+        })),
+        "82182982018182626e6ff5",
+    );
+}
+
+#[test]
+fn release() {
+    let architecture = || "arm64".to_owned();
+    is_written(
+        &Frame::ReleaseRequest(ReleaseRequest { version: None, architecture: architecture() }),
+        "82183282f66561726d3634",
+    );
+    is_written(
+        &Frame::ReleaseRequest(ReleaseRequest {
+            version: Some("1.2.3".into()),
+            architecture: architecture(),
+        }),
+        "8218328265312e322e336561726d3634",
+    );
+    is_written(
+        &Frame::ReleaseHeader(ReleaseHeader {
+            version: "1.2.3".into(),
+            size: 3,
+            hash: BlobHash::of(b"abc"),
+            signature: "signed".into(),
+        }),
+        "8218338465312e322e33035820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad667369676e6564",
     );
 }

@@ -46,11 +46,70 @@ fn formats() {
     }
 }
 
+#[test]
+fn logs_by_lines_time_and_level() {
+    use cloudcore_protocol::{
+        Timestamp,
+        command::{LogLevel, Since},
+    };
+    let logs = |parameters| match parse("get_logs", parameters) {
+        Ok(Task::GetLogs(logs)) => Ok(logs),
+        Ok(other) => panic!("{other:?}"),
+        Err(why) => Err(why),
+    };
+    let all = logs(json!({})).unwrap();
+    assert_eq!((all.lines.get(), all.since, all.level), (200, None, LogLevel::Trace));
+    let asked = logs(json!({"lines": 5000, "since": 1.5, "level": "warn"})).unwrap();
+    assert_eq!((asked.lines.get(), asked.level), (5000, LogLevel::Warn));
+    assert_eq!(asked.since, Some(Since::Ago(Duration::from_millis(1500))));
+    let at = logs(json!({"since": "1970-01-01T00:00:01+00:00"})).unwrap().since;
+    assert_eq!(at, Some(Since::At(Timestamp::from_micros(1_000_000))));
+    for bad in [
+        json!({"lines": 0}),
+        json!({"lines": 5001}),
+        json!({"lines": -1}),
+        json!({"lines": 1e300}),
+        json!({"since": -1}),
+        json!({"since": 1e300}),
+        json!({"since": "yesterday"}),
+        json!({"since": "9999999-01-01T00:00:00Z"}),
+        json!({"since": []}),
+        json!({"level": "loud"}),
+    ] {
+        assert!(logs(bad.clone()).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn programs_and_files_are_named_in_bounds() {
+    let many: serde_json::Map<String, Value> =
+        (0..17).map(|n| (format!("p{n}"), json!("x"))).collect();
+    for bad in [
+        json!({}),
+        json!({"name": ""}),
+        json!({"name": "a b"}),
+        json!({"name": "x".repeat(51)}),
+        json!({"name": "a", "parameters": {"path": 1}}),
+        json!({"name": "a", "parameters": {"path": "\u{0}"}}),
+        json!({"name": "a", "parameters": {"path": "x".repeat(1025)}}),
+        json!({"name": "a", "parameters": many}),
+    ] {
+        assert!(parse("exec", bad.clone()).is_err(), "{bad}");
+    }
+    assert!(parse("exec", json!({"name": "a", "parameters": {"path": "x".repeat(1024)}})).is_ok());
+    for bad in [json!({}), json!({"path": "etc"}), json!({"path": ""}), json!({"path": "/\u{0}"})] {
+        assert!(parse("upload_file", bad.clone()).is_err(), "{bad}");
+    }
+    assert!(parse("upload_file", json!({"path": format!("/{}", "x".repeat(4096))})).is_err());
+}
+
 /// The least that a command wants to be told.
 fn least(name: &str) -> Value {
     match name {
         "deploy_app" => json!({"name": "app", "image": "app"}),
         "remove_app" => json!({"name": "app"}),
+        "exec" => json!({"name": "disk"}),
+        "upload_file" => json!({"path": "/var/log/syslog"}),
         _ => json!({}),
     }
 }
@@ -64,9 +123,26 @@ fn every_name_of_the_list_is_a_command_and_no_parameters_are_an_empty_object() {
 }
 
 #[test]
-fn only_a_reboot_is_not_repeatable() {
+fn what_restarts_something_and_an_owners_program_are_not_repeatable() {
+    let once = ["reboot", "exec", "restart_agent", "update_agent"];
     for name in Task::NAMES {
-        assert_eq!(parse(name, least(name)).unwrap().is_repeatable(), name != "reboot", "{name}");
+        let repeatable = parse(name, least(name)).unwrap().is_repeatable();
+        assert_eq!(repeatable, !once.contains(&name), "{name}");
+    }
+}
+
+#[test]
+fn an_update_names_a_version_and_a_time() {
+    let Task::UpdateAgent(update) = parse("update_agent", json!({})).unwrap() else { panic!() };
+    assert_eq!((update.version, update.confirm_within), (None, 120));
+    for version in ["1.2.3", "0.2.0-rc.1", "1.0.0+build.5"] {
+        parse("update_agent", json!({ "version": version })).unwrap();
+    }
+    for bad in ["", "1", "1.2", "v1.2.3", "1.2.3.4", "../1.2.3", "1.2.3 ", "1.2.x"] {
+        parse("update_agent", json!({ "version": bad })).unwrap_err();
+    }
+    for bad in [0, 4, 3601, 65536] {
+        parse("update_agent", json!({ "confirm_within": bad })).unwrap_err();
     }
 }
 

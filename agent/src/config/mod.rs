@@ -3,6 +3,8 @@
 //! `join` writes the file, people may edit it, and `set_config`, `start_detection` and
 //! `stop_detection` rewrite it. It is read and checked whole before anything starts.
 
+mod program;
+
 use std::{
     collections::BTreeMap,
     fmt, fs, io,
@@ -14,13 +16,17 @@ use std::{
 };
 
 use cloudcore_protocol::{
-    DeviceId, NodeName,
-    command::{Confidence, Few, Filters, Labels, Masks, Seconds, Zones},
+    DeviceId, ModelId, NodeName,
+    command::{
+        CaptureInterval, Confidence, Few, Filters, Labels, Masks, ProgramName, Seconds, Zones,
+    },
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::{Mutex, watch};
 
-use crate::{camera::CameraSource, detect::Scene, files};
+pub use program::Program;
+
+use crate::{camera::CameraSource, detect::Scene, files, outbox::Limits, update::UpdateKey};
 
 /// Where the agent keeps its files unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cloudcore-agent";
@@ -139,21 +145,45 @@ pub struct Config {
     pub node_name: NodeName,
     /// This device's id, as the hub knows it.
     pub device_id: DeviceId,
-    /// The camera (`v4l2:///dev/video0`, `file:///pictures`); none where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The camera (`v4l2:///dev/video0`, `rtsp://host/stream`); none where absent.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "CameraSource::with_secrets"
+    )]
     pub camera: Option<CameraSource>,
-    /// The detection model, an ONNX file or the folder that holds it; none where absent.
+    /// The detection model, an ONNX file with its description beside it, or `NAME@VERSION` of the
+    /// hub's catalog; none where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub model: Option<PathBuf>,
+    pub model: Option<ModelSource>,
+    /// Where the model to be used now is: that of `model`, or the last good one of the catalog
+    /// while that is not fetched. Not in the file.
+    #[serde(skip)]
+    pub model_path: Option<PathBuf>,
+    /// The cache of the catalog's models.
+    #[serde(default)]
+    pub models: ModelsConfig,
     /// Seconds from heartbeat to heartbeat.
     #[serde(default = "default_heartbeat_interval")]
     pub heartbeat_interval: Seconds,
+    /// Seconds from scheduled picture to picture; 0 for none.
+    #[serde(default)]
+    pub capture_interval: CaptureInterval,
     /// Whether the hub may restart this machine.
     #[serde(default)]
     pub allow_reboot: bool,
     /// The program that restarts it, and its arguments.
     #[serde(default = "default_reboot_command")]
     pub reboot_command: Vec<String>,
+    /// Files and folders that the hub may have, absolute; `*` and `?` stand for parts of one name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub upload_paths: Vec<String>,
+    /// Who runs the programs of `exec`, where the agent is root.
+    #[serde(default = "default_exec_user")]
+    pub exec_user: String,
+    /// The minisign public key of releases that the hub may have this agent run; none where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update_key: Option<UpdateKey>,
     /// Machines beside this one whose TCP ports the hub may have checked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub port_check_hosts: Vec<IpAddr>,
@@ -163,6 +193,118 @@ pub struct Config {
     /// Watching the camera.
     #[serde(default)]
     pub detection: DetectionConfig,
+    /// What is kept for a hub that is away.
+    #[serde(default)]
+    pub outbox: OutboxConfig,
+    /// The programs that the hub may have run, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub exec: BTreeMap<String, Program>,
+}
+
+/// What is kept for a hub that is away. Read at the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OutboxConfig {
+    /// Most of it on the disk, MiB; 1 to 65536.
+    pub max_mb: u32,
+    /// Days that pictures, detections and heartbeats are kept while the agent runs; 1 to 3650.
+    pub max_days: u32,
+}
+
+impl Default for OutboxConfig {
+    fn default() -> Self {
+        Self { max_mb: 256, max_days: 30 }
+    }
+}
+
+impl OutboxConfig {
+    /// For the outbox.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        Limits {
+            bytes: u64::from(self.max_mb) << 20,
+            age: Duration::from_secs(u64::from(self.max_days) * 86_400),
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !(1..=65_536).contains(&self.max_mb) {
+            return Err("outbox.max_mb: 1 to 65536".into());
+        }
+        if !(1..=3650).contains(&self.max_days) {
+            return Err("outbox.max_days: 1 to 3650".into());
+        }
+        Ok(())
+    }
+}
+
+/// Where the detection model comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub enum ModelSource {
+    /// A file of this node, by its own settings; the hub can't name one.
+    File(PathBuf),
+    /// The hub's catalog.
+    Catalog(ModelId),
+}
+
+impl From<String> for ModelSource {
+    /// What has the form `NAME@VERSION` is of the catalog; a file of such a name is `./NAME@VERSION`.
+    fn from(text: String) -> Self {
+        text.parse().map_or_else(|_| Self::File(text.into()), Self::Catalog)
+    }
+}
+
+impl From<ModelSource> for String {
+    fn from(source: ModelSource) -> Self {
+        source.to_string()
+    }
+}
+
+impl fmt::Display for ModelSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "{}", path.display()),
+            Self::Catalog(id) => write!(f, "{id}"),
+        }
+    }
+}
+
+/// Settings of the cache of models.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelsConfig {
+    /// Most that the cache may hold, MiB, and with it the largest model; what is in use stays.
+    pub max_mb: u32,
+}
+
+impl Default for ModelsConfig {
+    fn default() -> Self {
+        Self { max_mb: 512 }
+    }
+}
+
+/// The cache of models, inside the data directory.
+#[must_use]
+pub fn models_dir(data_dir: &Path) -> PathBuf {
+    data_dir.join("models")
+}
+
+/// The folder of a cached model; it is there only when it is whole.
+#[must_use]
+pub fn model_dir(data_dir: &Path, id: &ModelId) -> PathBuf {
+    models_dir(data_dir).join(id.name.as_str()).join(id.version.as_str())
+}
+
+/// The description of a cached model.
+pub const MODEL_DESCRIPTION: &str = "model.json";
+/// Which model of the catalog was the last that was fetched and loaded.
+pub const LAST_GOOD: &str = "last-good";
+
+/// The last good model of the catalog.
+#[must_use]
+pub fn last_good(data_dir: &Path) -> Option<ModelId> {
+    fs::read_to_string(models_dir(data_dir).join(LAST_GOOD)).ok()?.trim().parse().ok()
 }
 
 /// Settings of detection.
@@ -265,6 +407,10 @@ fn default_heartbeat_interval() -> Seconds {
     seconds(10.0)
 }
 
+fn default_exec_user() -> String {
+    "nobody".into()
+}
+
 fn default_reboot_command() -> Vec<String> {
     vec!["systemctl".into(), "reboot".into()]
 }
@@ -294,12 +440,20 @@ impl Config {
             device_id,
             camera: None,
             model: None,
+            model_path: None,
+            models: ModelsConfig::default(),
             heartbeat_interval: default_heartbeat_interval(),
+            capture_interval: CaptureInterval::default(),
             allow_reboot: false,
             reboot_command: default_reboot_command(),
+            upload_paths: Vec::new(),
+            exec_user: default_exec_user(),
+            update_key: None,
             port_check_hosts: Vec::new(),
             labels: BTreeMap::new(),
             detection: DetectionConfig::default(),
+            outbox: OutboxConfig::default(),
+            exec: BTreeMap::new(),
         }
     }
 
@@ -311,7 +465,10 @@ impl Config {
         let path = data_dir.join(CONFIG_FILE);
         let text = fs::read_to_string(&path)
             .map_err(|source| ConfigError::File { path: path.clone(), source })?;
-        Self::parse(&text).map_err(|problem| ConfigError::Invalid { path, problem })
+        let mut config =
+            Self::parse(&text).map_err(|problem| ConfigError::Invalid { path, problem })?;
+        config.find_model(data_dir);
+        Ok(config)
     }
 
     /// From the text of a file.
@@ -319,7 +476,17 @@ impl Config {
     /// # Errors
     /// What is wrong, with the key.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| e.to_string().trim().to_owned())?;
+        let config: Self = toml::from_str(text).map_err(|e| {
+            // Its own words would quote the line, which may hold a camera's password.
+            let at = e.span().map_or(0, |span| span.start).min(text.len());
+            let before = text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+            let key = text.lines().nth(before).and_then(|line| line.split_once('='));
+            let key = key
+                .map(|(key, _)| key.trim())
+                .filter(|key| key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'));
+            let key = key.map_or_else(String::new, |key| format!(", {key}"));
+            format!("line {}{key}: {}", before + 1, e.message().trim())
+        })?;
         if config.hub.is_empty() {
             return Err("hub: at least one HOST:PORT".into());
         }
@@ -328,7 +495,28 @@ impl Config {
                 "reboot_command: a program is missing, although allow_reboot is true".into()
             );
         }
+        config.outbox.check()?;
+        if let Some(path) = config.upload_paths.iter().find(|path| !path.starts_with('/')) {
+            return Err(format!("upload_paths: '{path}' is not absolute"));
+        }
+        for (name, program) in &config.exec {
+            ProgramName::try_from(name.clone()).map_err(|e| format!("exec.{name}: {e}"))?;
+            program.check().map_err(|e| format!("exec.{name}: {e}"))?;
+        }
         Ok(config)
+    }
+
+    /// Says where the model is.
+    fn find_model(&mut self, data_dir: &Path) {
+        self.model_path = self.model.as_ref().map(|model| match model {
+            ModelSource::File(path) => path.clone(),
+            ModelSource::Catalog(wanted) => {
+                let there = |id: &ModelId| model_dir(data_dir, id).is_dir();
+                let instead = || last_good(data_dir).filter(there);
+                let used = (!there(wanted)).then(instead).flatten();
+                model_dir(data_dir, used.as_ref().unwrap_or(wanted)).join(MODEL_DESCRIPTION)
+            }
+        });
     }
 
     /// Replaces the file in the data directory.
@@ -392,6 +580,7 @@ impl Settings {
         let _one_at_a_time = self.changing.lock().await;
         let mut config = Config::clone(&self.current.borrow());
         change(&mut config);
+        config.find_model(&self.data_dir);
         let config = Arc::new(config);
         if config == *self.current.borrow() {
             return Ok(config);
