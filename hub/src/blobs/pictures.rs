@@ -60,11 +60,11 @@ impl Blobs {
         before: Option<Timestamp>,
         limit: i64,
     ) -> Result<Vec<Picture>> {
-        let known: Option<i64> = db::sql("SELECT 1 FROM devices WHERE device_id = $1")
+        let known: i64 = db::sql("SELECT count(*) FROM devices WHERE device_id = $1")
             .bind(device.as_str())
-            .optional_value(&self.db)
+            .value(&self.db)
             .await?;
-        if known.is_none() {
+        if known == 0 {
             return Err(Error::not_found("device", device.as_str()));
         }
         let rows: Vec<(i64, String, String, i64, Option<String>)> = db::sql(
