@@ -96,6 +96,9 @@ test_servers() {
   compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || missing+=(postgresql)
   [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
   command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+  # A container engine that runs apps, and what their images are made of.
+  { [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; } || missing+=(docker.io)
+  [ -x /usr/bin/busybox ] || missing+=(busybox-static)
   [ ${#missing[@]} -eq 0 ] && return
   command -v apt-get >/dev/null || die "please install: ${missing[*]}"
   say "installing system packages: ${missing[*]}"
@@ -123,6 +126,10 @@ install_servers() {
   as_root "${install[@]}" "$@" >&2 || return
   case " $* " in *' mosquitto '*)
     ! command -v systemctl >/dev/null || as_root systemctl --quiet disable mosquitto >&2 || true
+  esac
+  case " $* " in *' docker.io '*)
+    ! command -v systemctl >/dev/null ||
+      as_root systemctl --quiet disable docker.service docker.socket containerd.service >&2 || true
   esac
 }
 

@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::{self, AppError},
     config::{Config, ConfigError, HubAddress, SHUTDOWN_GRACE, Settings},
     exec::{Exec, Rooms},
     eye::Eye,
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The outbox.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// What apps are to run.
+    #[error(transparent)]
+    Apps(#[from] AppError),
     /// The system.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -77,7 +81,7 @@ pub struct Agent {
     settings: Settings,
     outbox: Outbox,
     link: LinkHandle,
-    /// Heartbeat, detection, housekeeping.
+    /// Heartbeat, detection, apps, housekeeping.
     senses: Stage,
     exec: Stage,
     /// Last, so that results still leave.
@@ -131,11 +135,13 @@ impl Agent {
         let (link, link_handle) =
             Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
         let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
+        let (keeper, apps) = apps::open(&settings, &outbox)?;
         let reporter = Reporter::new(
             VitalsProbe::new(&data_dir),
             eye.clone(),
             outbox.clone(),
             watch_handle.detecting(),
+            apps.states(),
         );
         let exec = Exec::new(Rooms {
             settings: settings.clone(),
@@ -144,6 +150,7 @@ impl Agent {
             link: link_handle.clone(),
             reporter: reporter.clone(),
             watch: watch_handle,
+            apps,
             machine,
         });
 
@@ -165,6 +172,7 @@ impl Agent {
             senses.clone(),
         ));
         agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(keeper.run(senses.clone()));
         agent.senses.tasks.spawn(keep_house(outbox, senses));
         agent.exec.tasks.spawn(exec.run(orders, agent.exec.cancel.clone()));
         agent.mouth.tasks.spawn(link.run(agent.mouth.cancel.clone()));

@@ -2,12 +2,17 @@
 //! is cut off.
 //!
 //! Rooms, in rank order; imports go downward only:
-//! `main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect,
+//! `main > cli > agent > exec, join > apps, watch, link > heartbeat > eye, config > camera, detect,
 //! identity, lock, machine, outbox > backoff, files`.
 //!
 //! Start one with [`agent::Agent::start`].
 
 pub mod agent;
+#[cfg(feature = "apps")]
+pub mod apps;
+#[cfg(not(feature = "apps"))]
+#[path = "apps/absent.rs"]
+pub mod apps;
 pub mod camera;
 pub mod cli;
 pub mod config;

@@ -15,7 +15,7 @@ const RANKS: [(&str, &str); 2] = [
     ),
     (
         "agent",
-        "main > cli > agent > exec, join > watch, link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox > backoff, files",
+        "main > cli > agent > exec, join > apps, watch, link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox > backoff, files",
     ),
 ];
 

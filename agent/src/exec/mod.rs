@@ -22,6 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::AppsHandle,
     config::Settings,
     eye::Eye,
     heartbeat::Reporter,
@@ -57,6 +58,8 @@ pub struct Rooms {
     pub reporter: Reporter,
     /// Detection.
     pub watch: WatchHandle,
+    /// Apps on the container engine.
+    pub apps: AppsHandle,
     /// What restarts the machine.
     pub machine: Box<dyn Machine>,
 }

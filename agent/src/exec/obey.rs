@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{After, Rooms, failed};
-use crate::watch::WatchError;
+use crate::{apps::AppError, watch::WatchError};
 
 impl Rooms {
     /// Does it; how it ended, and what follows once that is kept.
@@ -36,11 +36,9 @@ impl Rooms {
             Task::Ping => Ok(self.ping()),
             Task::PortCheck(check) => self.port_check(check).await,
             Task::CameraTest => self.camera_test().await,
-            // A later release runs apps; until then the hub shall not believe that one does.
-            Task::DeployApp(_) | Task::RemoveApp(_) => Err(failed(
-                "no_container_engine",
-                "this agent has no container engine, so no app runs on this device",
-            )),
+            Task::DeployApp(app) => self.apps.deploy(id, app).await.map_err(|e| app_failed(&e)),
+            Task::RemoveApp(app) => self.apps.remove(app.name).await.map_err(|e| app_failed(&e)),
+            Task::GetAppLogs(how) => self.apps.logs(how).await.map_err(|e| app_failed(&e)),
         };
         (outcome.map_or_else(|failure| failure, |value| completed(&value)), After::Nothing)
     }
@@ -102,6 +100,10 @@ fn detection_failed(error: &WatchError) -> CommandOutcome {
         WatchError::Stopping => "interrupted",
     };
     failed(term, &error.to_string())
+}
+
+fn app_failed(error: &AppError) -> CommandOutcome {
+    failed(error.term(), &error.to_string())
 }
 
 fn completed(value: &Value) -> CommandOutcome {

@@ -1,6 +1,6 @@
 //! `get_status`.
 
-use cloudcore_protocol::{CameraState, Heartbeat, Timestamp};
+use cloudcore_protocol::{AppState, CameraState, Heartbeat, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Rooms, obey::short};
@@ -23,6 +23,7 @@ impl Rooms {
             camera,
             detecting,
             outbox_events,
+            apps,
         } = self.reporter.report().await;
         json!({
             "success": true,
@@ -40,6 +41,7 @@ impl Rooms {
             "camera": self::camera(&config, &camera),
             "detecting": detecting,
             "outbox": { "waiting": outbox_events, "dropped": counts.dropped },
+            "apps": apps.unwrap_or_default().iter().map(self::app).collect::<Vec<_>>(),
             "link": link.live.map(|live| json!({
                 "generation": live.generation,
                 "hub_version": live.hub_version,
@@ -58,6 +60,18 @@ fn camera(config: &Config, state: &CameraState) -> Value {
         CameraState::Lost(reason) => ("lost", Some(reason)),
     };
     json!({ "state": state, "reason": reason, "source": config.camera })
+}
+
+fn app(app: &AppState) -> Value {
+    json!({
+        "name": app.name,
+        "image": app.image,
+        "state": if app.running { "Running" } else { "Failed" },
+        "reason": app.reason,
+        "message": app.message,
+        "restarts": app.restarts,
+        "health": app.health,
+    })
 }
 
 /// What `set_config` and `start_detection` change, and what bounds them.

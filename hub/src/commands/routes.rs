@@ -30,7 +30,7 @@ pub fn routes(commands: Arc<Commands>) -> OpenApiRouter {
 struct SendCommand {
     /// What to do: `capture_image`, `get_status`, `start_detection`, `stop_detection`,
     /// `set_config`, `run_diagnostics`, `reboot`, `ping`, `port_check`, `camera_test`,
-    /// `deploy_app`, `remove_app`, or one that only the device's agent knows.
+    /// `deploy_app`, `remove_app`, `get_app_logs`, or one that only the device's agent knows.
     #[schema(example = "capture_image", min_length = 1, max_length = 50, pattern = "^[a-z0-9_]+$")]
     command: String,
     /// What the command is told; at most 64 KiB.

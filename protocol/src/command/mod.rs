@@ -10,7 +10,10 @@ use minicbor::{Decode, Encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use apps::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, RemoveApp, Resources};
+pub use apps::{
+    AppConfig, AppName, AppPort, AppPorts, Cpu, DeployApp, GetAppLogs, ImageReference, LogLines,
+    Memory, RemoveApp, Resources,
+};
 pub use parameters::{
     CaptureImage, Confidence, PictureFormat, PortCheck, Ports, Quality, Resolution, Seconds,
     SetConfig, StartDetection,
@@ -126,11 +129,13 @@ pub enum Task {
     DeployApp(DeployApp),
     /// Run it no more.
     RemoveApp(RemoveApp),
+    /// What an app has said last.
+    GetAppLogs(GetAppLogs),
 }
 
 impl Task {
     /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 12] = [
+    pub const NAMES: [&str; 13] = [
         "capture_image",
         "get_status",
         "start_detection",
@@ -143,6 +148,7 @@ impl Task {
         "camera_test",
         "deploy_app",
         "remove_app",
+        "get_app_logs",
     ];
 
     /// Understand a command. `parameters` is an object, or null for none.
@@ -173,6 +179,7 @@ impl Task {
             "camera_test" => nothing(Self::CameraTest),
             "deploy_app" => read(parameters).map(Self::DeployApp),
             "remove_app" => read(parameters).map(Self::RemoveApp),
+            "get_app_logs" => read(parameters).map(Self::GetAppLogs),
             _ => return Err(CommandError::Unknown(name.to_owned())),
         }
         .map_err(bad)
