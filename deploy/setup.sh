@@ -110,6 +110,9 @@ test_servers() {
   [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
   command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+  # A container engine that runs apps, and what their images are made of.
+  { [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; } || missing+=(docker.io)
+  [ -x /usr/bin/busybox ] || missing+=(busybox-static)
   # An RTSP camera: GStreamer's server for it, and an encoder.
   /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
     missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
@@ -144,6 +147,10 @@ install_servers() {
   as_root "${install[@]}" "$@" >&2 || return
   case " $* " in *' mosquitto '*)
     ! command -v systemctl >/dev/null || as_root systemctl --quiet disable mosquitto >&2 || true
+  esac
+  case " $* " in *' docker.io '*)
+    ! command -v systemctl >/dev/null ||
+      as_root systemctl --quiet disable docker.service docker.socket containerd.service >&2 || true
   esac
 }
 

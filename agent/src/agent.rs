@@ -11,6 +11,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::{self, AppError},
     config::{Config, ConfigError, HubAddress, SHUTDOWN_GRACE, Settings},
     exec::{Exec, Rooms},
     eye::Eye,
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The outbox.
     #[error(transparent)]
     Outbox(#[from] OutboxError),
+    /// What apps are to run.
+    #[error(transparent)]
+    Apps(#[from] AppError),
     /// The system.
     #[error(transparent)]
     System(#[from] std::io::Error),
@@ -87,7 +91,7 @@ pub struct Agent {
     settings: Settings,
     outbox: Outbox,
     link: LinkHandle,
-    /// Heartbeat, detection, housekeeping.
+    /// Heartbeat, detection, apps, housekeeping.
     senses: Stage,
     exec: Stage,
     /// Cancelled when a command wants a new start.
@@ -144,12 +148,14 @@ impl Agent {
         let (link, link_handle) =
             Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
         let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
+        let (keeper, apps) = apps::open(&settings, &outbox)?;
         let models = Models::new(settings.clone(), link_handle.clone(), outbox.clone());
         let reporter = Reporter::new(
             VitalsProbe::new(&data_dir),
             eye.clone(),
             outbox.clone(),
             watch_handle.detecting(),
+            apps.states(),
         );
         let restart = CancellationToken::new();
         let exec = Exec::new(Rooms {
@@ -159,6 +165,7 @@ impl Agent {
             link: link_handle.clone(),
             reporter: reporter.clone(),
             watch: watch_handle,
+            apps,
             models: models.clone(),
             machine,
             logs,
@@ -185,6 +192,7 @@ impl Agent {
             senses.clone(),
         ));
         agent.senses.tasks.spawn(watch.run(senses.clone()));
+        agent.senses.tasks.spawn(keeper.run(senses.clone()));
         agent.senses.tasks.spawn(models.run(senses.clone()));
         agent.senses.tasks.spawn(schedule::take(settings, eye, outbox.clone(), senses.clone()));
         agent.senses.tasks.spawn(schedule::deliver(

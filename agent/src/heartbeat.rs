@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use cloudcore_protocol::{EventBody, Heartbeat};
+use cloudcore_protocol::{AppState, EventBody, Heartbeat};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -33,6 +33,7 @@ pub struct Reporter {
     eye: Eye,
     outbox: Outbox,
     detecting: watch::Receiver<bool>,
+    apps: watch::Receiver<Option<Vec<AppState>>>,
 }
 
 impl Reporter {
@@ -43,8 +44,9 @@ impl Reporter {
         eye: Eye,
         outbox: Outbox,
         detecting: watch::Receiver<bool>,
+        apps: watch::Receiver<Option<Vec<AppState>>>,
     ) -> Self {
-        Self { vitals, eye, outbox, detecting }
+        Self { vitals, eye, outbox, detecting, apps }
     }
 
     /// How the device is now.
@@ -62,6 +64,7 @@ impl Reporter {
             camera: self.eye.state(),
             detecting: *self.detecting.borrow(),
             outbox_events: self.outbox.counts().waiting,
+            apps: self.apps.borrow().clone(),
         }
     }
 }
@@ -76,6 +79,7 @@ pub async fn run(
 ) {
     let mut camera = reporter.eye.subscribe();
     let mut detecting = reporter.detecting.clone();
+    let mut apps = reporter.apps.clone();
     let mut changes = settings.subscribe();
     loop {
         let begun = Instant::now();
@@ -91,6 +95,7 @@ pub async fn run(
             () = pulse.0.notified() => {}
             Ok(()) = camera.changed() => {}
             Ok(()) = detecting.changed() => {}
+            Ok(()) = apps.changed() => {}
             Ok(()) = changes.changed() => {}
         }
         tokio::select! {
@@ -119,6 +124,7 @@ pub(crate) mod tests {
             camera: CameraState::None,
             detecting: false,
             outbox_events: 0,
+            apps: None,
         }
     }
 }

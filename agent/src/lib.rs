@@ -2,12 +2,18 @@
 //! is cut off.
 //!
 //! Rooms, in rank order; imports go downward only:
-//! `main > cli > agent > exec, join, schedule > watch > models > link > heartbeat > eye, config >
-//! camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs, notify`.
+//! `main > cli > agent > exec, join, schedule > apps, watch > models > link > heartbeat > eye,
+//! config > camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs,
+//! notify`.
 //!
 //! Start one with [`agent::Agent::start`].
 
 pub mod agent;
+#[cfg(feature = "apps")]
+pub mod apps;
+#[cfg(not(feature = "apps"))]
+#[path = "apps/absent.rs"]
+pub mod apps;
 pub mod camera;
 pub mod cli;
 pub mod config;

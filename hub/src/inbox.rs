@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     alerts::{self, Judge},
     api::to_the_end,
+    apps,
     blobs::{Blobs, MAX_BLOB_BYTES},
     commands::{self, Change, Commands, Ending},
     db::{self, Db, On, Write},
@@ -452,6 +453,9 @@ impl Writer {
             }
         }
         devices::record_heartbeats(tx, &heartbeats).await?;
+        for (device, _, heartbeat) in &said {
+            apps::hear(tx, device, heartbeat.apps.as_deref().unwrap_or_default()).await?;
+        }
         detections::record(tx, &seen).await?;
         let judged = self.judge.judge(tx, &self.settings.live().alerts, &said).await?;
         outcome.judged = judged.into_iter().map(|(place, alert)| (from[place], alert)).collect();

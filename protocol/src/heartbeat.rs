@@ -2,6 +2,8 @@
 
 use minicbor::{Decode, Encode};
 
+use crate::CommandId;
+
 /// The state of a device's camera.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
 pub enum CameraState {
@@ -52,6 +54,39 @@ pub struct Heartbeat {
     /// Events waiting in the outbox.
     #[n(10)]
     pub outbox_events: u64,
+    /// The apps that are to run, where the agent knows how they are: `None` from an agent that runs
+    /// none, has no container engine or has not looked yet.
+    #[n(11)]
+    pub apps: Option<Vec<AppState>>,
+}
+
+/// How an app is on a device.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct AppState {
+    /// Which.
+    #[n(0)]
+    pub name: String,
+    /// The command that brought this version of it.
+    #[n(1)]
+    pub order: CommandId,
+    /// Its image, as it was ordered.
+    #[n(2)]
+    pub image: String,
+    /// `false` once it has failed for good, though the agent goes on trying.
+    #[n(3)]
+    pub running: bool,
+    /// Why it has failed: a term (`exited`, `unhealthy`, …).
+    #[n(4)]
+    pub reason: Option<String>,
+    /// The same for people.
+    #[n(5)]
+    pub message: Option<String>,
+    /// How often the engine has restarted it.
+    #[n(6)]
+    pub restarts: u64,
+    /// What its health check says (`healthy`, `unhealthy`, `starting`), where it has one.
+    #[n(7)]
+    pub health: Option<String>,
 }
 
 /// Something an operator should know, with a start and an end.

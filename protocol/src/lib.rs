@@ -49,7 +49,7 @@ pub use codec::{CodecError, FrameCodec, MAX_FRAME_BYTES, decode, encode};
 pub use command::{CancelCommand, Command, CommandFinished, CommandOutcome, CommandStarted};
 pub use detection::{BoundingBox, Detection, DetectionPhase};
 pub use envelope::{Event, EventAck, EventBody, Frame, Lane};
-pub use heartbeat::{Alert, CameraState, Heartbeat};
+pub use heartbeat::{Alert, AppState, CameraState, Heartbeat};
 pub use hello::{
     CAPABILITY_APPS, Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate,
 };

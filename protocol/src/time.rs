@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use minicbor::{CborLen, Decode, Encode};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Microseconds since 1970-01-01T00:00:00Z. Shown as RFC 3339 UTC with seconds and `Z`.
@@ -66,5 +66,17 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+/// RFC 3339, in any zone; what is finer than a microsecond is cut off.
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let at = OffsetDateTime::parse(&text, &Rfc3339)
+            .map_err(|_| D::Error::custom("a time must be like 2024-01-15T10:30:00Z"))?;
+        i64::try_from(at.unix_timestamp_nanos() / 1000)
+            .map(Self)
+            .map_err(|_| D::Error::custom("a time is out of range"))
     }
 }

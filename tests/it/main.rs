@@ -10,6 +10,7 @@
 
 mod alerts;
 mod api;
+mod apps;
 mod auth;
 mod authorization;
 mod backup;

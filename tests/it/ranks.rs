@@ -15,7 +15,7 @@ const RANKS: [(&str, &str); 2] = [
     ),
     (
         "agent",
-        "main > cli > agent > exec, join, schedule > watch > models > link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs, notify",
+        "main > cli > agent > exec, join, schedule > apps, watch > models > link > heartbeat > eye, config > camera, detect, identity, lock, machine, outbox, update > backoff, confine, files, logs, notify",
     ),
 ];
 

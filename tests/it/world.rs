@@ -411,8 +411,23 @@ impl World {
             .kill_on_drop(true)
             .output();
         let output = timeout(PATIENCE, output).await.expect("it ends in time").expect("it starts");
-        let said = String::from_utf8_lossy(&output.stderr).into_owned();
-        if output.status.success() { Ok(()) } else { Err(said) }
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        // No story meets the container engine of the machine that it runs on.
+        self.use_engine(node, &self.dir.path().join("no-engine"), "bridge");
+        Ok(())
+    }
+
+    /// Has a node's agent, once started, run apps on this engine and in this network of it.
+    pub fn use_engine(&self, node: &str, socket: &Path, network: &str) {
+        let path = self.node_dir(node).join("agent.toml");
+        let text = std::fs::read_to_string(&path).expect("a member has settings");
+        let mut settings: toml::Table = text.parse().expect("TOML");
+        settings.insert("container_engine".into(), socket.display().to_string().into());
+        let apps = toml::Table::from_iter([("network".to_owned(), network.into())]);
+        settings.insert("apps".into(), apps.into());
+        std::fs::write(&path, settings.to_string()).expect("settings");
     }
 
     /// `cloudcore-agent run`.

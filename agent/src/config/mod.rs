@@ -190,6 +190,16 @@ pub struct Config {
     /// The operator's labels, told to the hub.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The Unix socket of the container engine that runs apps; Docker's or podman's, where one is
+    /// there, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_engine: Option<PathBuf>,
+    /// What apps may do.
+    #[serde(default)]
+    pub apps: AppsConfig,
+    /// Private registries of images, by `HOST` or `HOST:PORT`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub registry: BTreeMap<String, Registry>,
     /// Watching the camera.
     #[serde(default)]
     pub detection: DetectionConfig,
@@ -305,6 +315,51 @@ pub const LAST_GOOD: &str = "last-good";
 #[must_use]
 pub fn last_good(data_dir: &Path) -> Option<ModelId> {
     fs::read_to_string(models_dir(data_dir).join(LAST_GOOD)).ok()?.trim().parse().ok()
+}
+
+/// What apps may do on this node, whatever the hub asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AppsConfig {
+    /// The engine's network that they are in: `bridge`, `host`, `none`, or one of the owner's.
+    pub network: String,
+    /// Linux capabilities that they keep (`NET_BIND_SERVICE`).
+    pub capabilities: Vec<String>,
+}
+
+impl Default for AppsConfig {
+    fn default() -> Self {
+        Self { network: "bridge".into(), capabilities: Vec::new() }
+    }
+}
+
+/// Who this node is to a registry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// The user.
+    pub username: String,
+    /// Its password or token.
+    pub password: Password,
+}
+
+/// Never shown; written to the agent's own file only.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Password(String);
+
+impl Password {
+    /// For who is to be told.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(…)")
+    }
 }
 
 /// Settings of detection.
@@ -451,6 +506,9 @@ impl Config {
             update_key: None,
             port_check_hosts: Vec::new(),
             labels: BTreeMap::new(),
+            container_engine: None,
+            apps: AppsConfig::default(),
+            registry: BTreeMap::new(),
             detection: DetectionConfig::default(),
             outbox: OutboxConfig::default(),
             exec: BTreeMap::new(),

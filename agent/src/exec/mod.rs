@@ -26,6 +26,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    apps::AppsHandle,
     config::Settings,
     eye::Eye,
     heartbeat::Reporter,
@@ -63,6 +64,8 @@ pub struct Rooms {
     pub reporter: Reporter,
     /// Detection.
     pub watch: WatchHandle,
+    /// Apps on the container engine.
+    pub apps: AppsHandle,
     /// The catalog's models.
     pub models: Models,
     /// What restarts the machine.

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::{After, Rooms, failed};
 use crate::{
+    apps::AppError,
     config::ModelSource,
     models::ModelError,
     watch::{self, WatchError},
@@ -48,14 +49,12 @@ impl Rooms {
             Task::Ping => Ok(self.ping()),
             Task::PortCheck(check) => self.port_check(check).await,
             Task::CameraTest => self.camera_test().await,
+            Task::DeployApp(app) => self.apps.deploy(id, app).await.map_err(|e| app_failed(&e)),
+            Task::RemoveApp(app) => self.apps.remove(app.name).await.map_err(|e| app_failed(&e)),
+            Task::GetAppLogs(how) => self.apps.logs(how).await.map_err(|e| app_failed(&e)),
             Task::GetLogs(asked) => Ok(self.own_logs(&asked)),
             Task::RunProgram(asked) => self.run_program(asked).await,
             Task::UploadFile(asked) => self.upload_file(id, asked, deadline).await,
-            // A later release runs apps; until then the hub shall not believe that one does.
-            Task::DeployApp(_) | Task::RemoveApp(_) => Err(failed(
-                "no_container_engine",
-                "this agent has no container engine, so no app runs on this device",
-            )),
         };
         (outcome.map_or_else(|failure| failure, |value| completed(&value)), After::Nothing)
     }
@@ -170,6 +169,10 @@ fn detection_failed(error: &WatchError) -> CommandOutcome {
         WatchError::Stopping => "interrupted",
     };
     failed(term, &error.to_string())
+}
+
+fn app_failed(error: &AppError) -> CommandOutcome {
+    failed(error.term(), &error.to_string())
 }
 
 pub(super) fn completed(value: &Value) -> CommandOutcome {

@@ -1,6 +1,6 @@
 //! `get_status`.
 
-use cloudcore_protocol::{CameraState, Heartbeat, Timestamp};
+use cloudcore_protocol::{AppState, CameraState, Heartbeat, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Rooms, obey::short};
@@ -23,6 +23,7 @@ impl Rooms {
             camera,
             detecting,
             outbox_events,
+            apps,
         } = self.reporter.report().await;
         json!({
             "success": true,
@@ -47,6 +48,7 @@ impl Rooms {
                 "bytes": counts.bytes,
                 "max_bytes": config.outbox.limits().bytes,
             },
+            "apps": apps.unwrap_or_default().iter().map(self::app).collect::<Vec<_>>(),
             "link": link.live.map(|live| json!({
                 "generation": live.generation,
                 "hub_version": live.hub_version,
@@ -70,6 +72,18 @@ fn camera(config: &Config, state: &CameraState) -> Value {
 /// The camera's URL without its secrets.
 pub(super) fn camera_url(config: &Config) -> Option<String> {
     config.camera.as_ref().map(ToString::to_string)
+}
+
+fn app(app: &AppState) -> Value {
+    json!({
+        "name": app.name,
+        "image": app.image,
+        "state": if app.running { "Running" } else { "Failed" },
+        "reason": app.reason,
+        "message": app.message,
+        "restarts": app.restarts,
+        "health": app.health,
+    })
 }
 
 /// What `set_config` and `start_detection` change, and what bounds them.

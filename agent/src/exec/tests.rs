@@ -45,6 +45,8 @@ impl World {
                 "cam-1".parse().unwrap(),
             );
             config.allow_reboot = true;
+            // Not the engine of the machine that this runs on.
+            config.container_engine = Some(dir.join("no-engine"));
             config
         });
         let settings = Settings::new(dir, config);
@@ -56,13 +58,21 @@ impl World {
         let (watching, handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
         let detecting: watch::Receiver<bool> = handle.detecting();
         let reboots = Counter::default();
+        let (keeper, apps) = crate::apps::open(&settings, &outbox).unwrap();
         let exec = Exec::new(Rooms {
             settings: settings.clone(),
             outbox: outbox.clone(),
             eye: eye.clone(),
             models: crate::models::Models::new(settings.clone(), link.clone(), outbox.clone()),
             link,
-            reporter: Reporter::new(VitalsProbe::new(dir), eye, outbox.clone(), detecting),
+            reporter: Reporter::new(
+                VitalsProbe::new(dir),
+                eye,
+                outbox.clone(),
+                detecting,
+                apps.states(),
+            ),
+            apps,
             watch: handle,
             machine: Box::new(reboots.clone()),
             logs: LogRing::default(),
@@ -72,6 +82,7 @@ impl World {
         let (cancel, mut tasks) = (CancellationToken::new(), JoinSet::new());
         tasks.spawn(exec.run(queue, cancel.clone()));
         tasks.spawn(watching.run(cancel.clone()));
+        tasks.spawn(keeper.run(cancel.clone()));
         Self { outbox, settings, orders, reboots, cancel, tasks }
     }
 

@@ -177,6 +177,7 @@ mod tests {
             agent_version: "1".into(),
             camera: CameraState::None,
             detecting: false,
+            apps: None,
             outbox_events: 0,
         }
     }

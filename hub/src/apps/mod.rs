@@ -10,7 +10,7 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use cloudcore_protocol::{
-    CommandId, DeviceId,
+    AppState, CommandId, DeviceId,
     command::{AppName, DeployApp, RemoveApp},
 };
 use serde::Serialize;
@@ -300,6 +300,18 @@ impl Apps {
         self.settle_for_reading().await;
         store::of_device(&self.db, device).await?.into_iter().map(Application::of).collect()
     }
+}
+
+/// Most apps of a device that are heard of in one heartbeat.
+const MAX_HEARD: usize = 64;
+
+/// Takes over how a device's apps are, in the transaction that stores its heartbeat: an app that
+/// dies later, or works again, is shown so.
+///
+/// # Errors
+/// The database's.
+pub async fn hear(tx: &mut Write, device: &DeviceId, apps: &[AppState]) -> Result<()> {
+    store::hear(tx, device, &apps[..apps.len().min(MAX_HEARD)]).await
 }
 
 /// What is ordered of a device.

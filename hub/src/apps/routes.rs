@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use cloudcore_protocol::{
     DeviceId, Timestamp,
-    command::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, Resources},
+    command::{AppConfig, AppName, AppPorts, Cpu, DeployApp, ImageReference, Memory, Resources},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -53,12 +53,15 @@ struct Deploy {
     /// On which devices, none twice.
     #[schema(schema_with = devices_schema)]
     device_ids: Vec<DeviceId>,
-    /// What the app is told; at most 16 KiB.
-    #[schema(value_type = Option<Object>,
-        example = json!({ "model": "yolov5", "confidence": 0.7, "interval": 5 }))]
+    /// What the app is told, as environment variables: each key one, and all of it as JSON in
+    /// `CLOUDCORE_APP_CONFIG`. Keys are letters, digits and `_`; at most 16 KiB.
+    #[schema(schema_with = config_schema)]
     config: Option<AppConfig>,
     /// What it may use at most.
     resources: Option<Limits>,
+    /// Ports of the device that lead into it.
+    #[schema(schema_with = ports_schema)]
+    ports: Option<AppPorts>,
 }
 
 /// What an app may use at most, as Kubernetes quantities; as much as there is where absent.
@@ -86,6 +89,46 @@ fn devices_schema() -> Array {
         .max_items(Some(MAX_DEVICES))
         .unique_items(true)
         .description(Some("On which devices."))
+        .build()
+}
+
+fn config_schema() -> Object {
+    let name = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .pattern(Some("^([ABD-Zabd-z_][A-Za-z0-9_]{0,63}|c[A-Za-z0-9_]{0,63})$"))
+        .build();
+    ObjectBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        .property_names(Some(name))
+        .description(Some(
+            "What the app is told, as environment variables: each key one, and all of it as JSON \
+             in `CLOUDCORE_APP_CONFIG`. Keys are letters, digits and `_`; at most 16 KiB.",
+        ))
+        .examples([serde_json::json!({ "model": "yolov5", "confidence": 0.7, "interval": 5 })])
+        .build()
+}
+
+fn ports_schema() -> Array {
+    let port = || {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .minimum(Some(1))
+            .maximum(Some(65_535))
+            .build()
+    };
+    let pair = ObjectBuilder::new()
+        .schema_type(Type::Object)
+        .property("host", port())
+        .property("container", port())
+        .required("host")
+        .required("container")
+        .build();
+    ArrayBuilder::new()
+        .schema_type(SchemaType::from_iter([Type::Array, Type::Null]))
+        .items(pair)
+        .max_items(Some(AppPorts::MAX))
+        .description(Some("TCP ports of the device that lead into it; none of them twice."))
+        .examples([serde_json::json!([{ "host": 5001, "container": 8080 }])])
         .build()
 }
 
@@ -260,6 +303,7 @@ async fn deploy_app(
     }
     let limits = body.resources.unwrap_or(Limits { cpu: None, memory: None });
     let app = DeployApp {
+        ports: body.ports.unwrap_or_default(),
         name: body.name.clone(),
         image: body.image,
         config: body.config.unwrap_or_default(),

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use cloudcore_protocol::{
-    DeviceId, Timestamp,
+    AppState, DeviceId, Timestamp,
     command::{AppName, DeployApp},
 };
 use serde::Deserialize;
@@ -179,6 +179,33 @@ pub(super) async fn settling(db: &Db) -> Result<Vec<Placed>> {
     )
     .all(db)
     .await?)
+}
+
+/// Takes over how a device says that its apps are: of those only that it was ordered and that have
+/// settled, in the version that the order brought.
+pub(super) async fn hear(tx: &mut Write, device: &DeviceId, apps: &[AppState]) -> Result<()> {
+    for app in apps {
+        let standing = if app.running { Standing::Running } else { Standing::Failed };
+        let reason = app.reason.as_deref().unwrap_or("failed");
+        let failed = !app.running;
+        db::sql(
+            "UPDATE app_devices SET status = $4, reason = $5, message = $6, updated_at = $7 \
+             WHERE app = $1 AND device_id = $2 AND command_id = $3 AND image = $8 \
+             AND status IN ('Running', 'Failed') \
+             AND (status <> $4 OR coalesce(reason, '') <> coalesce($5, ''))",
+        )
+        .bind(&app.name)
+        .bind(device.as_str())
+        .bind(app.order.as_str())
+        .bind(standing.as_str())
+        .bind(failed.then(|| clip(reason, MAX_REASON)))
+        .bind(app.message.as_deref().filter(|_| failed).map(|text| clip(text, MAX_MESSAGE)))
+        .bind(Timestamp::now().micros())
+        .bind(&app.image)
+        .run(&mut *tx)
+        .await?;
+    }
+    Ok(())
 }
 
 /// How many match, a page of them, each with where it is, and the next page's cursor.

@@ -30,8 +30,8 @@ pub fn routes(commands: Arc<Commands>) -> OpenApiRouter {
 struct SendCommand {
     /// What to do: `capture_image`, `get_status`, `start_detection`, `stop_detection`,
     /// `set_config`, `run_diagnostics`, `reboot`, `ping`, `port_check`, `camera_test`,
-    /// `get_logs`, `exec`, `upload_file`, `deploy_app`, `remove_app`, `restart_agent`,
-    /// `update_agent`, or one that only the device's agent knows.
+    /// `get_logs`, `exec`, `upload_file`, `deploy_app`, `remove_app`, `get_app_logs`,
+    /// `restart_agent`, `update_agent`, or one that only the device's agent knows.
     #[schema(example = "capture_image", min_length = 1, max_length = 50, pattern = "^[a-z0-9_]+$")]
     command: String,
     /// What the command is told; at most 64 KiB.

@@ -1,11 +1,12 @@
 //! Apps on devices: what `deploy_app` and `remove_app` are given.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, num::NonZeroU16, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::parameters::short;
+use crate::Timestamp;
 
 /// Parameters of `deploy_app`: an app as it is to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,6 +22,9 @@ pub struct DeployApp {
     /// What it may use.
     #[serde(default)]
     pub resources: Resources,
+    /// Where it is reached. Not sent where there is none: an older agent knows of no ports.
+    #[serde(default, skip_serializing_if = "AppPorts::is_empty")]
+    pub ports: AppPorts,
 }
 
 /// Parameters of `remove_app`.
@@ -29,6 +33,105 @@ pub struct DeployApp {
 pub struct RemoveApp {
     /// Which app.
     pub name: AppName,
+}
+
+/// Parameters of `get_app_logs`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GetAppLogs {
+    /// Of which app.
+    pub name: AppName,
+    /// Lines at most, the last ones.
+    #[serde(default)]
+    pub lines: AppLogLines,
+    /// Only what was said after this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+}
+
+/// 1 to 1000 lines; 100 where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u16", into = "u16")]
+pub struct AppLogLines(u16);
+
+impl AppLogLines {
+    /// 1 to 1000.
+    #[must_use]
+    pub const fn get(self) -> u16 {
+        self.0
+    }
+}
+
+impl Default for AppLogLines {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl TryFrom<u16> for AppLogLines {
+    type Error = &'static str;
+    fn try_from(value: u16) -> Result<Self, Self::Error> {
+        if (1..=1000).contains(&value) { Ok(Self(value)) } else { Err("lines must be 1 to 1000") }
+    }
+}
+
+impl From<AppLogLines> for u16 {
+    fn from(lines: AppLogLines) -> Self {
+        lines.0
+    }
+}
+
+/// TCP ports of a device that lead into an app, at most 16, none of them twice.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "Vec<AppPort>", into = "Vec<AppPort>")]
+pub struct AppPorts(Vec<AppPort>);
+
+/// A TCP port of the device, and the one inside that it leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppPort {
+    /// The device's.
+    pub host: NonZeroU16,
+    /// The app's own.
+    pub container: NonZeroU16,
+}
+
+impl AppPorts {
+    /// Most of them.
+    pub const MAX: usize = 16;
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// In the order given.
+    pub fn iter(&self) -> impl Iterator<Item = AppPort> {
+        self.0.iter().copied()
+    }
+}
+
+impl TryFrom<Vec<AppPort>> for AppPorts {
+    type Error = String;
+    fn try_from(ports: Vec<AppPort>) -> Result<Self, String> {
+        if ports.len() > Self::MAX {
+            return Err(format!("ports must be at most {}", Self::MAX));
+        }
+        let again = |(at, port): &(usize, &AppPort)| {
+            ports[..*at].iter().any(|other| other.host == port.host)
+        };
+        match ports.iter().enumerate().find(again) {
+            Some((_, twice)) => Err(format!("the device's port {} is there twice", twice.host)),
+            None => Ok(Self(ports)),
+        }
+    }
+}
+
+impl From<AppPorts> for Vec<AppPort> {
+    fn from(ports: AppPorts) -> Self {
+        ports.0
+    }
 }
 
 /// A type that is a checked text, in JSON too.
@@ -178,7 +281,8 @@ fn is_path_part(text: &str) -> bool {
         })
 }
 
-/// What an app is told: a JSON object of at most 16 KiB.
+/// What an app is told: a JSON object of at most 16 KiB, whose keys are names of environment
+/// variables: letters, digits and `_`, at most 64, no digit first. `CLOUDCORE_` is the agent's own.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
 pub struct AppConfig(Map<String, Value>);
@@ -186,6 +290,26 @@ pub struct AppConfig(Map<String, Value>);
 impl AppConfig {
     /// Largest, bytes of JSON.
     pub const MAX_BYTES: usize = 16 * 1024;
+
+    /// As the app's environment: each key a variable, and the whole of it as JSON in
+    /// `CLOUDCORE_APP_CONFIG`. What is no text is JSON too, and so is a text with a NUL.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let plain = |value: &Value| match value {
+            Value::String(text) if !text.contains('\0') => text.clone(),
+            other => other.to_string(),
+        };
+        let whole = Value::Object(self.0.clone()).to_string();
+        let each = self.0.iter().map(|(name, value)| (name.clone(), plain(value)));
+        each.chain([("CLOUDCORE_APP_CONFIG".to_owned(), whole)]).collect()
+    }
+}
+
+fn is_variable(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && !name.starts_with("CLOUDCORE_")
 }
 
 impl TryFrom<Map<String, Value>> for AppConfig {
@@ -194,6 +318,13 @@ impl TryFrom<Map<String, Value>> for AppConfig {
         let bytes = serde_json::to_string(&config).map_err(|e| e.to_string())?.len();
         if bytes > Self::MAX_BYTES {
             return Err(format!("config must have at most {} bytes", Self::MAX_BYTES));
+        }
+        if let Some(name) = config.keys().find(|name| !is_variable(name)) {
+            return Err(format!(
+                "config has a key '{}' that is no name of an environment variable: letters, \
+                 digits and '_', at most 64, no digit first, not CLOUDCORE_",
+                short(name)
+            ));
         }
         Ok(Self(config))
     }

@@ -12,7 +12,10 @@ use minicbor::{Decode, Encode};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-pub use apps::{AppConfig, AppName, Cpu, DeployApp, ImageReference, Memory, RemoveApp, Resources};
+pub use apps::{
+    AppConfig, AppLogLines, AppName, AppPort, AppPorts, Cpu, DeployApp, GetAppLogs, ImageReference,
+    Memory, RemoveApp, Resources,
+};
 pub use parameters::{
     CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, Quality,
     Resolution, Seconds, SetConfig, StartDetection, UpdateAgent, Version,
@@ -138,6 +141,8 @@ pub enum Task {
     DeployApp(DeployApp),
     /// Run it no more.
     RemoveApp(RemoveApp),
+    /// What an app has said last.
+    GetAppLogs(GetAppLogs),
     /// Stop the agent in order, and start it again.
     RestartAgent,
     /// Run another release of the agent, and the one before if that does not reach the hub.
@@ -146,7 +151,7 @@ pub enum Task {
 
 impl Task {
     /// The names, in the order of the documentation.
-    pub const NAMES: [&str; 17] = [
+    pub const NAMES: [&str; 18] = [
         "capture_image",
         "get_status",
         "start_detection",
@@ -162,6 +167,7 @@ impl Task {
         "upload_file",
         "deploy_app",
         "remove_app",
+        "get_app_logs",
         "restart_agent",
         "update_agent",
     ];
@@ -197,6 +203,7 @@ impl Task {
             "upload_file" => read(parameters).map(Self::UploadFile),
             "deploy_app" => read(parameters).map(Self::DeployApp),
             "remove_app" => read(parameters).map(Self::RemoveApp),
+            "get_app_logs" => read(parameters).map(Self::GetAppLogs),
             "restart_agent" => nothing(Self::RestartAgent),
             "update_agent" => read(parameters).map(Self::UpdateAgent),
             _ => return Err(CommandError::Unknown(name.to_owned())),

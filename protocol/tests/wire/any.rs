@@ -1,8 +1,8 @@
 //! Any value of each wire type.
 
 use cloudcore_protocol::{
-    Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
-    CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
+    Alert, AppState, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand,
+    Command, CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
     DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelId,
     ModelRefused, ModelReply, ModelRequest, NodeName, Platform, ReleaseHeader, ReleaseRequest,
@@ -107,22 +107,34 @@ fn camera() -> impl Strategy<Value = CameraState> {
     ]
 }
 
+fn apps() -> impl Strategy<Value = Vec<AppState>> {
+    let app = (text(), command_id(), any::<(bool, u64)>(), [of(text()), of(text()), of(text())]);
+    let app = app.prop_map(|(name, order, (running, restarts), [reason, message, health])| {
+        AppState { image: name.clone(), name, order, running, reason, message, restarts, health }
+    });
+    proptest::collection::vec(app, 0..4)
+}
+
 pub(crate) fn heartbeat() -> impl Strategy<Value = Heartbeat> {
-    (of(number()), of(number()), any::<[u64; 6]>(), text(), camera(), any::<bool>()).prop_map(
-        |(cpu_percent, temperature_celsius, n, agent_version, camera, detecting)| Heartbeat {
-            cpu_percent,
-            memory_used_bytes: n[0],
-            memory_total_bytes: n[1],
-            temperature_celsius,
-            uptime_seconds: n[2],
-            disk_used_bytes: n[3],
-            disk_total_bytes: n[4],
-            agent_version,
-            camera,
-            detecting,
-            outbox_events: n[5],
-        },
-    )
+    (of(number()), of(number()), any::<[u64; 6]>(), text(), camera(), any::<bool>(), of(apps()))
+        .prop_map(
+            |(cpu_percent, temperature_celsius, n, agent_version, camera, detecting, apps)| {
+                Heartbeat {
+                    cpu_percent,
+                    memory_used_bytes: n[0],
+                    memory_total_bytes: n[1],
+                    temperature_celsius,
+                    uptime_seconds: n[2],
+                    disk_used_bytes: n[3],
+                    disk_total_bytes: n[4],
+                    agent_version,
+                    camera,
+                    detecting,
+                    outbox_events: n[5],
+                    apps,
+                }
+            },
+        )
 }
 
 pub(crate) fn detection() -> impl Strategy<Value = Detection> {

@@ -92,6 +92,7 @@ fn heartbeat() {
             camera: CameraState::Lost("no such device".into()),
             detecting: true,
             outbox_events: 3,
+            apps: None,
         }),
         "82038401071b00060ef97ef69a0082018bfa423600001a891737001b00000001dcd65000f61a0002a300010265302e312e308202816e6e6f207375636820646576696365f503",
     );

@@ -120,6 +120,7 @@ impl Status {
             camera: CameraState::None,
             detecting: false,
             outbox_events: 0,
+            apps: None,
         }
     }
 }
