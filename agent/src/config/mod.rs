@@ -371,7 +371,6 @@ pub struct DetectionConfig {
     /// Seconds from frame to frame.
     pub interval: Seconds,
     /// Least score of a detection, 0 to 1.
-    #[serde(serialize_with = "short_decimal")]
     pub confidence: Confidence,
     /// The most that the model's process may allocate, MiB.
     pub memory_mb: MemoryMb,
@@ -478,11 +477,6 @@ fn seconds(value: f64) -> Seconds {
 #[allow(clippy::expect_used, reason = "called with constants only")]
 fn confidence(value: f32) -> Confidence {
     value.try_into().expect("a score in range")
-}
-
-/// 0.4 stays 0.4 in the file, and does not become 0.4000000059604645.
-fn short_decimal<S: serde::Serializer>(value: &Confidence, s: S) -> Result<S::Ok, S::Error> {
-    s.serialize_f64((f64::from(value.get()) * 10_000.0).round() / 10_000.0)
 }
 
 impl Config {

@@ -80,7 +80,7 @@ impl Rooms {
             "success": true,
             "detecting": true,
             "model": started.model,
-            "confidence": short(started.confidence.get()),
+            "confidence": started.confidence,
             "interval": f64::from(started.interval),
         }))
     }
@@ -177,9 +177,4 @@ fn app_failed(error: &AppError) -> CommandOutcome {
 
 pub(super) fn completed(value: &Value) -> CommandOutcome {
     CommandOutcome::Completed(value.to_string())
-}
-
-/// 0.4 stays 0.4, and does not become 0.4000000059604645.
-pub(super) fn short(score: f32) -> f64 {
-    (f64::from(score) * 10_000.0).round() / 10_000.0
 }

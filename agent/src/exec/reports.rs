@@ -3,7 +3,7 @@
 use cloudcore_protocol::{AppState, CameraState, Heartbeat, Timestamp};
 use serde_json::{Value, json};
 
-use super::{Rooms, obey::short};
+use super::Rooms;
 use crate::config::Config;
 
 impl Rooms {
@@ -92,7 +92,7 @@ pub(super) fn config(config: &Config) -> Value {
         "heartbeat_interval": config.heartbeat_interval,
         "capture_interval": config.capture_interval,
         "detection_interval": config.detection.interval,
-        "confidence": short(config.detection.confidence.get()),
+        "confidence": config.detection.confidence,
         "detection_enabled": config.detection.enabled,
         "objects": config.detection.objects,
         "masks": config.detection.masks,

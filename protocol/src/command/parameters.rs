@@ -341,7 +341,7 @@ impl From<Quality> for u8 {
 
 /// A score, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Serialize, Deserialize)]
-#[serde(try_from = "f32", into = "f32")]
+#[serde(try_from = "f32", into = "f64")]
 pub struct Confidence(f32);
 
 impl Confidence {
@@ -363,10 +363,15 @@ impl TryFrom<f32> for Confidence {
     }
 }
 
-impl From<Confidence> for f32 {
+impl From<Confidence> for f64 {
     fn from(confidence: Confidence) -> Self {
-        confidence.0
+        decimal(confidence.0)
     }
+}
+
+/// 0.4 stays 0.4 in a file or an answer, and does not become 0.4000000059604645.
+pub(super) fn decimal(share: f32) -> f64 {
+    (f64::from(share) * 10_000.0).round() / 10_000.0
 }
 
 /// A span between repeats, 0.05 seconds to a day.

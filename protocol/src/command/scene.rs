@@ -2,12 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Confidence, Seconds, parameters::short};
+use super::{
+    Confidence, Seconds,
+    parameters::{decimal, short},
+};
 use crate::BoundingBox;
 
 /// A point of a frame: shares of its width and height from the upper left, 0 to 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "[f32; 2]", into = "[f32; 2]")]
+#[serde(try_from = "[f32; 2]", into = "[f64; 2]")]
 pub struct Point {
     x: f32,
     y: f32,
@@ -24,10 +27,9 @@ impl TryFrom<[f32; 2]> for Point {
     }
 }
 
-impl From<Point> for [f32; 2] {
+impl From<Point> for [f64; 2] {
     fn from(point: Point) -> Self {
-        // 0.2 stays 0.2 in a file, and does not become 0.20000000298023224.
-        [point.x, point.y].map(|share| (share * 10_000.0).round() / 10_000.0)
+        [point.x, point.y].map(decimal)
     }
 }
 
@@ -198,6 +200,16 @@ mod tests {
 
     fn polygon(json: &str) -> Polygon {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_shown() {
+        let zone = r#"{"name":"door","points":[[0.4,0.3],[0.6,0.3],[0.6,1.0]],"objects":[]}"#;
+        let read: Zone = serde_json::from_str(zone).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), zone);
+        let filter = r#"{"object":"cat","confidence":0.4,"threshold":0.7}"#;
+        let read: ObjectFilter = serde_json::from_str(filter).unwrap();
+        assert_eq!(serde_json::to_string(&read).unwrap(), filter);
     }
 
     #[test]
