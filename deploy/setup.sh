@@ -76,9 +76,9 @@ system_packages() {
   command -v gcc >/dev/null || missing+=(gcc libc6-dev)
   command -v curl >/dev/null || missing+=(curl)
   command -v jq >/dev/null || missing+=(jq)
-  # The v4l2 camera's bindings are made at build time by libclang.
-  if ! compgen -G '/usr/lib/llvm-*/lib/libclang*.so*' >/dev/null &&
-     ! ldconfig -p 2>/dev/null | grep -q 'libclang[-.]'; then
+  # The v4l2 camera's bindings are made at build time by libclang; libclang-cpp is not that.
+  if ! compgen -G '/usr/lib/llvm-*/lib/libclang[.-][s0-9]*' >/dev/null &&
+     ! ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9.]*\)\?\.so'; then
     missing+=(libclang-dev)
   fi
   if ! model_ready || ! photographs_ready || [ "$mode" != run ]; then
@@ -110,6 +110,9 @@ test_servers() {
   [ -x /usr/sbin/mosquitto ] || missing+=(mosquitto)
   compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null || missing+=(libfaketime)
   command -v mosquitto_sub >/dev/null || missing+=(mosquitto-clients)
+  # Signed releases of the agent, small ones.
+  command -v minisign >/dev/null || missing+=(minisign)
+  command -v strip >/dev/null || missing+=(binutils)
   # A container engine that runs apps, and what their images are made of.
   { [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; } || missing+=(docker.io)
   [ -x /usr/bin/busybox ] || missing+=(busybox-static)

@@ -24,6 +24,7 @@ mod detection;
 mod edge;
 mod faults;
 mod inference;
+mod install;
 mod join;
 mod link;
 mod maintenance;

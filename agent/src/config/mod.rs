@@ -3,36 +3,44 @@
 //! `join` writes the file, people may edit it, and `set_config`, `start_detection` and
 //! `stop_detection` rewrite it. It is read and checked whole before anything starts.
 
+mod address;
+mod apps;
+mod detection;
+mod models;
 mod program;
+mod settings;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs, io,
-    net::{IpAddr, Ipv6Addr},
+    fs, io,
+    net::IpAddr,
     path::{Path, PathBuf},
-    str::FromStr,
-    sync::Arc,
     time::Duration,
 };
 
 use cloudcore_protocol::{
     DeviceId, ModelId, NodeName,
-    command::{
-        CaptureInterval, Confidence, Few, Filters, Labels, Masks, ProgramName, Seconds, Zones,
-    },
+    command::{CaptureInterval, ProgramName, Seconds},
 };
 use serde::{Deserialize, Serialize};
-use tokio::sync::{Mutex, watch};
 
+pub use address::HubAddress;
+pub use apps::{AppsConfig, Password, Registry};
+pub use detection::{DetectionConfig, MemoryMb};
+pub use models::{
+    LAST_GOOD, MODEL_DESCRIPTION, ModelSource, ModelsConfig, last_good, model_dir, models_dir,
+};
 pub use program::Program;
+pub use settings::Settings;
 
-use crate::{camera::CameraSource, detect::Scene, files, outbox::Limits, update::UpdateKey};
+use detection::seconds;
+
+use crate::{camera::CameraSource, files, outbox::Limits, update::UpdateKey};
 
 /// Where the agent keeps its files unless told otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/cloudcore-agent";
 /// The settings' file, inside the data directory.
 pub const CONFIG_FILE: &str = "agent.toml";
-const DEFAULT_HUB_PORT: u16 = 10_000;
 const HEADER: &str = "# The CloudCore agent's settings. The agent rewrites this file when a command changes one.\n\n";
 
 /// Why settings can't be used.
@@ -54,85 +62,6 @@ pub enum ConfigError {
         /// What is wrong, with the key.
         problem: String,
     },
-}
-
-/// Host and port of a hub.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct HubAddress {
-    host: String,
-    port: u16,
-}
-
-impl HubAddress {
-    /// Name or IP address, without brackets.
-    #[must_use]
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
-    /// UDP port.
-    #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
-    }
-}
-
-impl FromStr for HubAddress {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("'{text}' is not HOST:PORT");
-        let port = |text: &str| text.parse().ok().filter(|port| *port != 0).ok_or_else(bad);
-        let (host, port) = if let Some(rest) = text.strip_prefix('[') {
-            let (host, rest) = rest.split_once(']').ok_or_else(bad)?;
-            host.parse::<Ipv6Addr>().map_err(|_| bad())?;
-            match rest.strip_prefix(':') {
-                Some(digits) => (host, port(digits)?),
-                None if rest.is_empty() => (host, DEFAULT_HUB_PORT),
-                None => return Err(bad()),
-            }
-        } else {
-            match text.split_once(':') {
-                Some((host, digits)) => (host, port(digits)?),
-                None => (text, DEFAULT_HUB_PORT),
-            }
-        };
-        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':');
-        if host.is_empty() || host.len() > 253 || !host.chars().all(plain) {
-            return Err(bad());
-        }
-        Ok(Self { host: host.to_owned(), port })
-    }
-}
-
-impl TryFrom<String> for HubAddress {
-    type Error = String;
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl From<HubAddress> for String {
-    fn from(address: HubAddress) -> Self {
-        address.to_string()
-    }
-}
-
-impl fmt::Display for HubAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{}:{}", self.host, self.port)
-        }
-    }
-}
-
-impl fmt::Debug for HubAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
 }
 
 /// Everything that can be set.
@@ -248,215 +177,6 @@ impl OutboxConfig {
     }
 }
 
-/// Where the detection model comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub enum ModelSource {
-    /// A file of this node, by its own settings; the hub can't name one.
-    File(PathBuf),
-    /// The hub's catalog.
-    Catalog(ModelId),
-}
-
-impl From<String> for ModelSource {
-    /// What has the form `NAME@VERSION` is of the catalog; a file of such a name is `./NAME@VERSION`.
-    fn from(text: String) -> Self {
-        text.parse().map_or_else(|_| Self::File(text.into()), Self::Catalog)
-    }
-}
-
-impl From<ModelSource> for String {
-    fn from(source: ModelSource) -> Self {
-        source.to_string()
-    }
-}
-
-impl fmt::Display for ModelSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Catalog(id) => write!(f, "{id}"),
-        }
-    }
-}
-
-/// Settings of the cache of models.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct ModelsConfig {
-    /// Most that the cache may hold, MiB, and with it the largest model; what is in use stays.
-    pub max_mb: u32,
-}
-
-impl Default for ModelsConfig {
-    fn default() -> Self {
-        Self { max_mb: 512 }
-    }
-}
-
-/// The cache of models, inside the data directory.
-#[must_use]
-pub fn models_dir(data_dir: &Path) -> PathBuf {
-    data_dir.join("models")
-}
-
-/// The folder of a cached model; it is there only when it is whole.
-#[must_use]
-pub fn model_dir(data_dir: &Path, id: &ModelId) -> PathBuf {
-    models_dir(data_dir).join(id.name.as_str()).join(id.version.as_str())
-}
-
-/// The description of a cached model.
-pub const MODEL_DESCRIPTION: &str = "model.json";
-/// Which model of the catalog was the last that was fetched and loaded.
-pub const LAST_GOOD: &str = "last-good";
-
-/// The last good model of the catalog.
-#[must_use]
-pub fn last_good(data_dir: &Path) -> Option<ModelId> {
-    fs::read_to_string(models_dir(data_dir).join(LAST_GOOD)).ok()?.trim().parse().ok()
-}
-
-/// What apps may do on this node, whatever the hub asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct AppsConfig {
-    /// The engine's network that they are in: `bridge`, `host`, `none`, or one of the owner's.
-    pub network: String,
-    /// Linux capabilities that they keep (`NET_BIND_SERVICE`).
-    pub capabilities: Vec<String>,
-}
-
-impl Default for AppsConfig {
-    fn default() -> Self {
-        Self { network: "bridge".into(), capabilities: Vec::new() }
-    }
-}
-
-/// Who this node is to a registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Registry {
-    /// The user.
-    pub username: String,
-    /// Its password or token.
-    pub password: Password,
-}
-
-/// Never shown; written to the agent's own file only.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Password(String);
-
-impl Password {
-    /// For who is to be told.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(…)")
-    }
-}
-
-/// Settings of detection.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct DetectionConfig {
-    /// Whether it is on; `start_detection` and `stop_detection` set it.
-    pub enabled: bool,
-    /// Seconds from frame to frame.
-    pub interval: Seconds,
-    /// Least score of a detection, 0 to 1.
-    pub confidence: Confidence,
-    /// The most that the model's process may allocate, MiB.
-    pub memory_mb: MemoryMb,
-    /// The labels that count; all where it is empty.
-    #[serde(skip_serializing_if = "is_empty")]
-    pub objects: Labels,
-    /// Where motion does not count: corners as shares of the frame.
-    #[serde(skip_serializing_if = "is_empty")]
-    pub masks: Masks,
-    /// Areas whose names events show.
-    #[serde(skip_serializing_if = "is_empty")]
-    pub zones: Zones,
-    /// Whether an object is an event in a zone only.
-    pub only_in_zones: bool,
-    /// Which objects count, by label.
-    #[serde(skip_serializing_if = "is_empty")]
-    pub filters: Filters,
-    /// Seconds from look to look at what does not move.
-    pub stationary_interval: Seconds,
-}
-
-fn is_empty<T, const N: usize>(few: &Few<T, N>) -> bool {
-    few.is_empty()
-}
-
-impl DetectionConfig {
-    /// What counts of what a model sees.
-    #[must_use]
-    pub fn scene(&self) -> Scene {
-        Scene {
-            objects: self.objects.clone(),
-            masks: self.masks.clone(),
-            zones: self.zones.clone(),
-            only_in_zones: self.only_in_zones,
-            filters: self.filters.clone(),
-            confidence: self.confidence.get(),
-        }
-    }
-}
-
-/// 64 MiB to 64 GiB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "u32", into = "u32")]
-pub struct MemoryMb(u32);
-
-impl MemoryMb {
-    /// MiB.
-    #[must_use]
-    pub const fn get(self) -> u32 {
-        self.0
-    }
-}
-
-impl TryFrom<u32> for MemoryMb {
-    type Error = &'static str;
-    fn try_from(value: u32) -> Result<Self, Self::Error> {
-        match value {
-            64..=65_536 => Ok(Self(value)),
-            _ => Err("memory_mb must be 64 to 65536"),
-        }
-    }
-}
-
-impl From<MemoryMb> for u32 {
-    fn from(memory: MemoryMb) -> Self {
-        memory.0
-    }
-}
-
-impl Default for DetectionConfig {
-    fn default() -> Self {
-        Self {
-            enabled: false,
-            interval: seconds(0.5),
-            confidence: confidence(0.5),
-            memory_mb: MemoryMb(768),
-            objects: Labels::default(),
-            masks: Masks::default(),
-            zones: Zones::default(),
-            only_in_zones: false,
-            filters: Filters::default(),
-            stationary_interval: seconds(30.0),
-        }
-    }
-}
-
 fn default_heartbeat_interval() -> Seconds {
     seconds(10.0)
 }
@@ -467,16 +187,6 @@ fn default_exec_user() -> String {
 
 fn default_reboot_command() -> Vec<String> {
     vec!["systemctl".into(), "reboot".into()]
-}
-
-#[allow(clippy::expect_used, reason = "called with constants only")]
-fn seconds(value: f64) -> Seconds {
-    value.try_into().expect("an interval in range")
-}
-
-#[allow(clippy::expect_used, reason = "called with constants only")]
-fn confidence(value: f32) -> Confidence {
-    value.try_into().expect("a score in range")
 }
 
 impl Config {
@@ -584,68 +294,6 @@ impl Config {
     }
 }
 
-/// The settings of a running agent: seen by all rooms, changed one change at a time.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    data_dir: Arc<Path>,
-    current: Arc<watch::Sender<Arc<Config>>>,
-    changing: Arc<Mutex<()>>,
-}
-
-impl Settings {
-    /// Of the agent with this data directory.
-    #[must_use]
-    pub fn new(data_dir: &Path, config: Config) -> Self {
-        Self {
-            data_dir: data_dir.into(),
-            current: Arc::new(watch::Sender::new(Arc::new(config))),
-            changing: Arc::default(),
-        }
-    }
-
-    /// The agent's own directory.
-    #[must_use]
-    pub fn data_dir(&self) -> &Path {
-        &self.data_dir
-    }
-
-    /// As they are now.
-    #[must_use]
-    pub fn get(&self) -> Arc<Config> {
-        Arc::clone(&self.current.borrow())
-    }
-
-    /// Wakes at every change.
-    #[must_use]
-    pub fn subscribe(&self) -> watch::Receiver<Arc<Config>> {
-        self.current.subscribe()
-    }
-
-    /// Changes them on the disk, then for all rooms; or, on an error, nowhere.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
-    pub async fn change(
-        &self,
-        change: impl FnOnce(&mut Config),
-    ) -> Result<Arc<Config>, ConfigError> {
-        let _one_at_a_time = self.changing.lock().await;
-        let mut config = Config::clone(&self.current.borrow());
-        change(&mut config);
-        config.find_model(&self.data_dir);
-        let config = Arc::new(config);
-        if config == *self.current.borrow() {
-            return Ok(config);
-        }
-        let (data_dir, saved) = (Arc::clone(&self.data_dir), Arc::clone(&config));
-        tokio::task::spawn_blocking(move || saved.save(&data_dir)).await.map_err(|e| {
-            ConfigError::File { path: self.data_dir.join(CONFIG_FILE), source: io::Error::other(e) }
-        })??;
-        self.current.send_replace(Arc::clone(&config));
-        Ok(config)
-    }
-}
-
 /// The longest that a graceful stop may take.
 pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
@@ -681,21 +329,6 @@ mod tests {
         let bad = text.replace("heartbeat_interval = 10.0", "heartbeat_interval = 0.001");
         assert!(Config::parse(&bad).unwrap_err().contains("heartbeat_interval"));
         assert!(Config::parse(&format!("colour = 1\n{text}")).unwrap_err().contains("colour"));
-    }
-
-    #[test]
-    fn addresses() {
-        for (text, shown) in [
-            ("10.0.0.1:30374", "10.0.0.1:30374"),
-            ("hub", "hub:10000"),
-            ("[::1]:5", "[::1]:5"),
-            ("[::1]", "[::1]:10000"),
-        ] {
-            assert_eq!(text.parse::<HubAddress>().unwrap().to_string(), shown);
-        }
-        for text in ["", ":1", "hub:", "hub:0", "hub:70000", "::1", "[::1", "a b:1", "hub:1:2"] {
-            assert!(text.parse::<HubAddress>().is_err(), "{text}");
-        }
     }
 
     #[tokio::test]

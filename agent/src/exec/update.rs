@@ -10,7 +10,7 @@ use super::{Exec, Rooms, failed, obey::completed};
 use crate::{
     link::FetchError,
     outbox::Unfinished,
-    update::{self, BadSignature, Releases, Standing, Trial},
+    update::{self, BadSignature, Releases, Standing, Trial, UpdateKey},
 };
 
 /// The commands of this page.
@@ -58,6 +58,22 @@ impl Rooms {
             let why = "this device takes no updates from the hub (`update_key` in agent.toml)";
             failed("not_allowed", why)
         })?;
+        let prepared = self.fetch_and_check(id, update, key).await;
+        if prepared.is_err() {
+            let removed = self.on_releases(|releases| releases.drop_incoming()).await?;
+            if let Err(error) = removed {
+                tracing::warn!(%error, "a release that is not run stays on disk");
+            }
+        }
+        prepared
+    }
+
+    async fn fetch_and_check(
+        &self,
+        id: &CommandId,
+        update: UpdateAgent,
+        key: UpdateKey,
+    ) -> Result<(), CommandOutcome> {
         let disk = |error: &std::io::Error| failed("disk", &error.to_string());
         let (file, path) = self.on_releases(|r| r.incoming()).await?.map_err(|e| disk(&e))?;
         let mut file = tokio::fs::File::from_std(file);

@@ -153,6 +153,14 @@ impl Releases {
         Ok((file, path))
     }
 
+    /// Removes what was fetched and is not run.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn drop_incoming(&self) -> io::Result<()> {
+        files::remove_if_present(&self.dir.join(INCOMING)).map(drop)
+    }
+
     /// Takes over what was fetched and checked, and has the next start try it.
     ///
     /// # Errors

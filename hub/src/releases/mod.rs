@@ -94,7 +94,8 @@ impl Releases {
             let Ok(file) = entry?.file_name().into_string() else { continue };
             let Some((version, architecture)) = parse(&file) else { continue };
             let path = self.dir.join(&file);
-            let facts = std::fs::metadata(&path)?;
+            // A link that leads nowhere is the operator's business, and no reason to serve nothing.
+            let Ok(facts) = std::fs::metadata(&path) else { continue };
             if !facts.is_file() {
                 continue;
             }

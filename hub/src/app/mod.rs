@@ -1,37 +1,35 @@
 //! The only wiring: builds the services, binds the listeners, owns the tasks.
 
-use std::{
-    net::SocketAddr,
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
-    sync::Arc,
-    time::Duration,
-};
+mod house;
+mod listen;
+mod place;
+
+use std::{net::SocketAddr, sync::Arc};
 
 use cloudcore_protocol::{ALPN_JOIN, ALPN_LINK, Timestamp};
 use secrecy::SecretString;
-use sqlx::postgres::PgConnectOptions;
-use tokio::{net::TcpListener, sync::Notify, task::JoinSet};
+use tokio::{sync::Notify, task::JoinSet};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     alerts,
     apps::{self, Apps},
-    auth::{self, Audit, Auth, Role},
+    auth::{self, Audit, Auth},
     backup::{self, Backups},
     blobs::{self, Blobs},
     certificates::{self, Certificates},
-    cloudcore::{self, CloudCore, Port},
+    cloudcore::{self, CloudCore},
     commands::{self, Commands},
-    config::{self, Config, HttpsConfig},
+    config::Config,
     configuration::{self, Configurations},
     db::Db,
     detections::Detections,
     devices::{self, Devices},
     diagnostics::{self, Diagnostics},
-    error::{Code, Error, Result},
+    error::Result,
     health, http, inbox,
-    keys::{self, Keys},
+    keys::Keys,
     link::{Link, Registry},
     live::{self, Bus, Watching},
     maintenance::{self, Maintenance},
@@ -40,13 +38,19 @@ use crate::{
     mqtt::{self, Mqtt},
     objects::Objects,
     overview::{self, Overview},
-    pki::{Https, HttpsSource, Pki},
+    pki::{Https, Pki},
     releases::{self, Releases},
     settings::{self, Settings},
     tokens::{self, Tokens},
     traffic::Traffic,
     webhooks::{self, Webhooks},
 };
+
+pub use place::{Place, create_user, restore_backup, set_password, write_backup};
+
+use house::{Kept, keep_house, watch_certificate};
+use listen::{advertised, bind, https_source, mqtt_choice, ports};
+use place::{lock, open_db, prepare};
 
 /// A hub that runs.
 pub struct Hub {
@@ -74,12 +78,6 @@ pub struct Hub {
     /// Held until the end: no other program may have this data directory.
     _lock: std::fs::File,
 }
-
-/// The database's file, inside the data directory.
-const DATABASE: &str = "hub.db";
-
-/// How often old rows and files are removed, and the hub's certificate is looked at.
-const HOUSEKEEPING: Duration = Duration::from_secs(3600);
 
 impl Hub {
     /// Opens the data directory, binds everything, and serves.
@@ -395,87 +393,6 @@ impl Hub {
     }
 }
 
-/// Makes a user in the database of this data directory.
-///
-/// # Errors
-/// API-001 for a bad name or password, API-005 when the name is taken, or the database's.
-pub async fn create_user(
-    place: Place<'_>,
-    username: &str,
-    password: &str,
-    role: Role,
-) -> Result<()> {
-    open_auth(place).await?.create_user(username, password, role).await.map(|_| ())
-}
-
-/// Gives a user another password.
-///
-/// # Errors
-/// API-001 for a bad password, API-004 for an unknown user, or the database's.
-pub async fn set_password(place: Place<'_>, username: &str, password: &str) -> Result<()> {
-    open_auth(place).await?.set_password(username, password).await
-}
-
-/// Where a hub's state lives: what commands beside `serve` are told.
-#[derive(Debug, Clone)]
-pub struct Place<'a> {
-    /// The data directory.
-    pub data_dir: &'a std::path::Path,
-    /// The database, where it is not in the data directory.
-    pub database: Option<PgConnectOptions>,
-}
-
-/// Writes a backup of a hub, which may be running, into a file.
-///
-/// # Errors
-/// With a message for the operator.
-pub async fn write_backup(
-    place: Place<'_>,
-    order: backup::Order,
-    output: &std::path::Path,
-) -> Result<()> {
-    if !place.data_dir.join(keys::MASTER).exists() {
-        return Err(Error::invalid(format!("there is no hub in {}", place.data_dir.display())));
-    }
-    let db = open_db(place.data_dir, place.database).await?;
-    let written = backup::to_file(&db, place.data_dir, order, output).await;
-    db.close().await;
-    written
-}
-
-/// Restores a hub, which must not be running, from a file: what was in it, and how many rows.
-///
-/// # Errors
-/// With a message for the operator; nothing has changed then.
-pub async fn restore_backup(
-    place: Place<'_>,
-    input: &std::path::Path,
-    passphrase: Option<SecretString>,
-) -> Result<(Vec<backup::Include>, u64)> {
-    prepare(place.data_dir)?;
-    let _lock = lock(place.data_dir)?;
-    let db = open_db(place.data_dir, place.database).await?;
-    let restored = backup::from_file(&db, place.data_dir, input, passphrase).await;
-    db.close().await;
-    restored
-}
-
-/// Takes the data directory for this program alone; the system gives it back when it ends.
-fn lock(data_dir: &std::path::Path) -> Result<std::fs::File> {
-    let path = data_dir.join("hub.lock");
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.create(true).append(true).mode(0o600).open(&path);
-    let file = file.map_err(|e| unusable(&path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => Err(Error::new(
-            Code::Unavailable,
-            format!("another hub runs with {}: stop it first", data_dir.display()),
-        )),
-        Err(std::fs::TryLockError::Error(e)) => Err(unusable(&path, e)),
-    }
-}
-
 /// What the rooms do when a backup was restored under them.
 fn restored(
     settings: &Arc<Settings>,
@@ -491,210 +408,4 @@ fn restored(
             devices.restored().await
         })
     })
-}
-
-async fn open_auth(place: Place<'_>) -> Result<Auth> {
-    prepare(place.data_dir)?;
-    let db = open_db(place.data_dir, place.database).await?;
-    Ok(Auth::new(db, Arc::new(Keys::load(place.data_dir)?)))
-}
-
-async fn open_db(data_dir: &std::path::Path, database: Option<PgConnectOptions>) -> Result<Db> {
-    match database {
-        Some(options) => Db::connect(options).await,
-        None => {
-            let path = data_dir.join(DATABASE);
-            // SQLite gives its journals the database's mode.
-            let make = || {
-                std::fs::OpenOptions::new().append(true).create(true).open(&path)?;
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))
-            };
-            make().map_err(|e| unusable(&path, e))?;
-            Db::open(&path).await
-        }
-    }
-}
-
-fn unusable(path: &std::path::Path, error: std::io::Error) -> Error {
-    let message = format!("can't use {}", path.display());
-    Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
-}
-
-/// Makes the data directory, for its owner only.
-fn prepare(data_dir: &std::path::Path) -> Result<()> {
-    std::fs::create_dir_all(data_dir)
-        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)))
-        .map_err(|e| unusable(data_dir, e))
-}
-
-/// What listens, by the contract's names where it has one.
-fn ports(quic: SocketAddr, tcp: [(&'static str, Option<SocketAddr>); 4]) -> Vec<Port> {
-    let open = tcp.into_iter().filter_map(|(name, address)| {
-        address.map(|address| Port::new(name, address.port(), "TCP"))
-    });
-    std::iter::once(Port::new("cloudhub", quic.port(), "UDP")).chain(open).collect()
-}
-
-/// What nodes can connect to where the hub listens on every address: the address that the
-/// machine would use to reach others, without sending anything.
-fn advertised(bound: SocketAddr) -> SocketAddr {
-    if !bound.ip().is_unspecified() {
-        return bound;
-    }
-    let outward = || -> std::io::Result<SocketAddr> {
-        let socket = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
-        // TEST-NET-1 (RFC 5737): connecting a UDP socket only asks the routing table.
-        socket.connect(("192.0.2.1", 9))?;
-        socket.local_addr()
-    };
-    let ip = outward().map_or(std::net::Ipv4Addr::LOCALHOST.into(), |address| address.ip());
-    SocketAddr::new(ip, bound.port())
-}
-
-/// Which MQTT broker, and what its clients know it by.
-fn mqtt_choice<'a>(
-    config: &'a Config,
-    certificate: Option<&Https>,
-    advertised: &str,
-) -> Result<mqtt::Choice<'a>> {
-    Ok(match &config.mqtt {
-        config::Mqtt::External(place, silence) => {
-            let (place, silence) = (place.clone(), *silence);
-            mqtt::Choice::External { place, silence, data_dir: &config.data_dir }
-        }
-        config::Mqtt::Own(plain, tls) => {
-            let named = config.advertise.is_some() || plain.ip().is_unspecified();
-            let host = advertised.rsplit_once(':').map(|(host, _)| host.to_owned());
-            let tls = match tls.zip(certificate) {
-                Some((address, certificate)) => {
-                    let mut tls = certificate.tls()?;
-                    tls.alpn_protocols = vec![b"mqtt".to_vec()];
-                    Some((address, Arc::new(tls)))
-                }
-                None => None,
-            };
-            mqtt::Choice::Own { plain: *plain, tls, host: host.filter(|_| named) }
-        }
-    })
-}
-
-async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(address).await.map_err(|e| Error {
-        cause: Some(e.into()),
-        ..Error::new(Code::Unavailable, format!("can't listen on {address}/tcp"))
-    })?;
-    let bound = listener.local_addr().map_err(Error::internal)?;
-    Ok((listener, bound))
-}
-
-/// Where the certificate of the TLS listeners for the API and MQTT comes from, and for an own one
-/// all names by which clients may know this hub. `None` where neither is served by TLS.
-fn https_source(config: &Config, advertised: &str) -> Option<HttpsSource> {
-    let mqtts = matches!(config.mqtt, config::Mqtt::Own(_, Some(_)));
-    let mut names = match &config.https {
-        Some(HttpsConfig { files: Some((certificate, key)), .. }) => {
-            let (certificate, key) = (certificate.clone(), key.clone());
-            return Some(HttpsSource::Files { certificate, key });
-        }
-        Some(https) => https.names.clone(),
-        None if mqtts => Vec::new(),
-        None => return None,
-    };
-    names.extend(config.public_url.as_ref().and_then(|url| Some(url.host_str()?.to_owned())));
-    names.extend(advertised.rsplit_once(':').map(|(host, _)| host.to_owned()));
-    names.extend(nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok()));
-    names.extend(["localhost", "127.0.0.1", "::1"].map(str::to_owned));
-    let mut seen = std::collections::HashSet::new();
-    for name in &mut names {
-        // As in URLs, an IPv6 address may be in brackets.
-        *name = name.trim_matches(['[', ']']).to_owned();
-    }
-    names.retain(|name| config::is_host_name(name) && seen.insert(name.clone()));
-    Some(HttpsSource::Own(names))
-}
-
-/// How often the certificate's files are looked at.
-const LOOK: Duration = Duration::from_secs(60);
-
-async fn watch_certificate(
-    certificate: Arc<Https>,
-    reload: Arc<Notify>,
-    shutdown: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(LOOK);
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = tick.tick() => {}
-            () = reload.notified() => {}
-        }
-        let certificate = Arc::clone(&certificate);
-        let looked = tokio::task::spawn_blocking(move || certificate.look()).await;
-        match looked.map_err(Error::internal).flatten() {
-            Ok(true) => tracing::info!("the API's new certificate is served"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(?error, "the API's new certificate is bad; the old one goes on");
-            }
-        }
-    }
-}
-
-/// What has to be tidied up.
-struct Kept {
-    db: Db,
-    devices: Arc<Devices>,
-    detections: Arc<Detections>,
-    apps: Arc<Apps>,
-    diagnostics: Arc<Diagnostics>,
-    commands: Arc<Commands>,
-    blobs: Arc<Blobs>,
-    models: Arc<Models>,
-    certificates: Arc<Certificates>,
-    answers: Arc<http::Answers>,
-    webhooks: Arc<Webhooks>,
-    pki: Arc<Pki>,
-    certificate: Option<Arc<Https>>,
-}
-
-async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
-    let mut tick = tokio::time::interval(HOUSEKEEPING);
-    let mut ticks = 0_u64;
-    loop {
-        tokio::select! {
-            () = shutdown.cancelled() => return,
-            _ = tick.tick() => {}
-        }
-        let now = Timestamp::now().micros();
-        let before =
-            i64::try_from(retention.as_micros()).map_or(0, |kept| now.saturating_sub(kept));
-        let before = Timestamp::from_micros(before);
-        let done = async {
-            kept.devices.forget_heartbeats(before).await?;
-            kept.detections.forget(before).await?;
-            kept.apps.settle().await?;
-            kept.diagnostics.forget(before).await?;
-            kept.commands.forget(before).await?;
-            kept.certificates.forget(before).await?;
-            alerts::forget(&kept.db, before).await?;
-            kept.answers.forget().await?;
-            kept.webhooks.forget(before).await?;
-            kept.models.tidy().await?;
-            while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
-            Ok::<_, Error>(())
-        };
-        if let Err(error) = done.await {
-            tracing::error!(?error, "old data can't be removed");
-        }
-        // The hub's certificates live 90 days; new ones each day cost nothing. Files are somebody
-        // else's to renew.
-        if ticks > 0 && ticks.is_multiple_of(24) {
-            let own = kept.certificate.as_ref().filter(|certificate| certificate.is_own());
-            let renewed = kept.pki.renew_link_certificate();
-            if let Err(error) = renewed.and_then(|()| own.map_or(Ok(()), |own| own.renew())) {
-                tracing::error!(?error, "the hub's certificates can't be renewed");
-            }
-        }
-        ticks += 1;
-    }
 }
