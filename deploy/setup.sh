@@ -116,6 +116,7 @@ test_servers() {
   # A container engine that runs apps, and what their images are made of.
   { [ -x /usr/sbin/dockerd ] || [ -x /usr/bin/dockerd ]; } || missing+=(docker.io)
   [ -x /usr/bin/busybox ] || missing+=(busybox-static)
+  command -v docker-registry >/dev/null || missing+=(docker-registry)
   # An RTSP camera: GStreamer's server for it, and an encoder.
   /usr/bin/python3 -c 'import gi; gi.require_version("GstRtspServer", "1.0")' 2>/dev/null ||
     missing+=(python3-gi gir1.2-gst-rtsp-server-1.0)
@@ -154,6 +155,9 @@ install_servers() {
   case " $* " in *' docker.io '*)
     ! command -v systemctl >/dev/null ||
       as_root systemctl --quiet disable docker.service docker.socket containerd.service >&2 || true
+  esac
+  case " $* " in *' docker-registry '*)
+    ! command -v systemctl >/dev/null || as_root systemctl --quiet disable docker-registry >&2 || true
   esac
 }
 

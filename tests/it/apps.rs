@@ -1,6 +1,10 @@
 //! Apps on a real container engine: a dockerd of the test's own, images made here.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -8,9 +12,13 @@ use nix::{
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::{
+    io::{AsyncBufReadExt as _, BufReader},
+    process::{Child, Command},
+    time::timeout,
+};
 
-use crate::world::{World, eventually};
+use crate::world::{PATIENCE, World, eventually, program};
 
 /// A dockerd with a state, a socket and no network of its own; ended with its owner.
 struct Engine {
@@ -293,4 +301,118 @@ async fn what_is_to_run_runs_whatever_happens() {
     })
     .await;
     agent.stop().await;
+}
+
+/// A registry of images that wants a password.
+struct Registry {
+    /// `HOST:PORT`.
+    address: String,
+    _daemon: Child,
+}
+
+/// What `htpasswd -B` writes for "let me in".
+const HTPASSWD: &str = "edge:$2b$04$6Sc6fB7smZte8gxApksReun5CMQX01QrCtLrAKnHDfsbofnv.qsv.";
+
+impl Registry {
+    async fn start(dir: &Path) -> Self {
+        let at = |name: &str| dir.join(name).display().to_string();
+        std::fs::write(at("htpasswd"), HTPASSWD).expect("a file");
+        let config = json!({
+            "version": "0.1",
+            "log": { "formatter": "json" },
+            "storage": { "filesystem": { "rootdirectory": at("images") } },
+            "http": { "addr": "127.0.0.1:0" },
+            "auth": { "htpasswd": { "realm": "edge", "path": at("htpasswd") } },
+        });
+        // JSON is YAML.
+        std::fs::write(at("config.yml"), config.to_string()).expect("a file");
+        let mut daemon = Command::new("docker-registry")
+            .args(["serve", &at("config.yml")])
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("docker-registry: run `deploy/setup.sh test`");
+        let mut lines = BufReader::new(daemon.stderr.take().expect("piped")).lines();
+        let address = loop {
+            let line = timeout(PATIENCE, lines.next_line()).await.expect("in time").expect("text");
+            let line: Value = serde_json::from_str(&line.expect("it listens")).expect("JSON");
+            if let Some(address) =
+                line["msg"].as_str().and_then(|m| m.strip_prefix("listening on "))
+            {
+                break address.to_owned();
+            }
+        };
+        // It goes on to log, and must not wait for a reader.
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        Self { address, _daemon: daemon }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_registry_is_asked_as_the_node_and_a_reset_leaves_nothing() {
+    let (world, engine) = tokio::join!(World::start(), Engine::start());
+    let registry = Registry::start(engine.dir.path()).await;
+    node(&world, &engine).await;
+    let image = format!("{}/counter:1", registry.address);
+    engine.image(&image, &[LOOP]).await;
+    let config = engine.dir.path().join("client").display().to_string();
+    let client = ["--config", config.as_str()];
+    let login = ["login", "-u", "edge", "-p", "let me in", registry.address.as_str()];
+    engine.docker(&[&client[..], &login].concat()).await;
+    engine.docker(&[&client[..], &["push", &image]].concat()).await;
+    engine.docker(&["rmi", &image]).await;
+    let images = async || engine.docker(&["images", "-q"]).await.lines().count();
+    assert_eq!(images().await, 0);
+
+    // Without credentials it is not to be had, and the hub is told why.
+    let agent = world.run_agent("cam-1").await;
+    world.online("cam-1").await;
+    let done = deploy(&world, app(&image, json!({}))).await;
+    assert_eq!((&done["status"], &done["reason"]), (&json!("Failed"), &json!("image_unavailable")));
+    assert_eq!(agent.stop().await, Some(0));
+
+    // The node's owner writes them down, and nobody hears them.
+    let path = world.node_dir("cam-1").join("agent.toml");
+    let mut settings: toml::Table = std::fs::read_to_string(&path).unwrap().parse().unwrap();
+    let credentials =
+        json!({ (registry.address.as_str()): { "username": "edge", "password": "let me in" } });
+    settings.insert("registry".into(), toml::Value::try_from(credentials).unwrap());
+    std::fs::write(&path, settings.to_string()).unwrap();
+    let agent = world.run_agent("cam-1").await;
+    world.online("cam-1").await;
+    let done = deploy(&world, app(&image, json!({}))).await;
+    assert_eq!(done["status"], "Running", "{done}");
+    let log = std::fs::read_to_string(world.dir.path().join("cam-1.log")).unwrap();
+    for told in [&log, &world.hub_log(), &done.to_string()] {
+        assert!(!told.contains("let me in"), "{told}");
+    }
+
+    // What the agent fetched goes when nothing needs it any more; what was there before stays.
+    let gone = world.call(reqwest::Method::DELETE, "/api/kubeedge/apps/counter", None).await;
+    assert_eq!(gone.1["status"], "success", "{}", gone.1);
+    eventually("the image to go", async || (images().await == 0).then_some(())).await;
+    engine.image("other:1", &[LOOP]).await;
+    engine.docker(&["run", "-d", "--net=host", "--name=other", "other:1"]).await;
+
+    // A machine that leaves the fleet keeps nothing of it.
+    let done = deploy(&world, app(&image, json!({}))).await;
+    assert_eq!(done["status"], "Running", "{done}");
+    let reset = async || {
+        let mut reset = Command::new(program("cloudcore-agent"));
+        reset.args(["reset", "--force", "--data-dir"]).arg(world.node_dir("cam-1"));
+        let output = reset.output().await.expect("it starts");
+        let said = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(said).expect("text"))
+    };
+    let (done, said) = reset().await;
+    assert!(!done && said.contains("stop the agent"), "{said}");
+    assert_eq!(engine.count("counter").await, 1);
+    assert_eq!(agent.stop().await, Some(0));
+    let (done, said) = reset().await;
+    assert!(done && said.contains("one app is removed"), "{said}");
+    assert_eq!(engine.count("counter").await, 0);
+    assert_eq!(images().await, 1, "the other's");
+    assert!(!world.node_dir("cam-1").exists(), "{said}");
+    assert_eq!(engine.docker(&["inspect", "-f", "{{.State.Running}}", "other"]).await, "true");
 }

@@ -15,6 +15,9 @@ pub use error::AppError;
 
 use crate::{config::Settings, outbox::Outbox};
 
+/// The label of containers, if there were any.
+pub const LABEL_DEVICE: &str = "io.cloudcore.device";
+
 /// Keeps nothing.
 #[derive(Debug)]
 pub struct Keeper(watch::Sender<Option<Vec<AppState>>>);
@@ -30,6 +33,15 @@ pub struct AppsHandle(watch::Receiver<Option<Vec<AppState>>>);
 pub fn open(_: &Settings, _: &Outbox) -> Result<(Keeper, AppsHandle), AppError> {
     let (sender, states) = watch::channel(None);
     Ok((Keeper(sender), AppsHandle(states)))
+}
+
+/// There are none.
+///
+/// # Errors
+/// None.
+#[allow(clippy::unused_async, reason = "as with apps")]
+pub async fn remove_all(_: &Settings) -> Result<usize, AppError> {
+    Ok(0)
 }
 
 impl Keeper {

@@ -16,7 +16,7 @@ use crate::config::AppsConfig;
 /// The app's name.
 pub(super) const LABEL_APP: &str = "io.cloudcore.app";
 /// The device whose app it is: two agents may share an engine.
-pub(super) const LABEL_DEVICE: &str = "io.cloudcore.device";
+pub const LABEL_DEVICE: &str = "io.cloudcore.device";
 /// [`spec`].
 pub(super) const LABEL_SPEC: &str = "io.cloudcore.spec";
 

@@ -11,9 +11,7 @@ use cloudcore_protocol::{CommandId, command::DeployApp};
 use serde::{Deserialize, Serialize};
 
 use super::AppError;
-use crate::files;
-
-const FILE: &str = "apps.json";
+use crate::{config::APPS_FILE, files};
 
 /// An app that is to run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +36,7 @@ pub(super) struct Desired {
 impl Desired {
     /// From the data directory; nothing where nothing was ever ordered.
     pub(super) fn load(data_dir: &Path) -> Result<Self, AppError> {
-        let path = data_dir.join(FILE);
+        let path = data_dir.join(APPS_FILE);
         let bad = |why: String| AppError::State(format!("{}: {why}", path.display()));
         let apps = match fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| bad(e.to_string()))?,

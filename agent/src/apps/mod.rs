@@ -19,6 +19,7 @@ use cloudcore_protocol::{
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub use container::LABEL_DEVICE;
 pub use error::AppError;
 pub use keeper::Keeper;
 
@@ -57,6 +58,33 @@ pub fn open(settings: &Settings, outbox: &Outbox) -> Result<(Keeper, AppsHandle)
     let (states_in, states) = watch::channel(None);
     let handle = AppsHandle { settings: settings.clone(), orders: orders_in, states };
     Ok((Keeper::new(settings.clone(), outbox.clone(), desired, orders, states_in), handle))
+}
+
+/// Removes this device's containers, and the images that the agent fetched for them: how many
+/// apps that were. For when no agent runs, and none is to run again.
+///
+/// # Errors
+/// [`AppError`]: where there were apps and no engine that answers, among others.
+pub async fn remove_all(settings: &Settings) -> Result<usize, AppError> {
+    let desired = Desired::load(settings.data_dir())?;
+    let engine = match Engine::connect(settings) {
+        Err(AppError::NoEngine) if desired.apps().is_empty() => return Ok(0),
+        engine => engine?,
+    };
+    let found = match engine.ours(settings.get().device_id.as_str()).await {
+        // Nothing was ever ordered, and whose engine it is does not matter.
+        Err(_) if desired.apps().is_empty() => return Ok(0),
+        found => found?,
+    };
+    for container in &found {
+        engine.stop(&container.id).await?;
+        engine.remove(&container.id).await?;
+    }
+    for entry in desired.apps().values().filter(|entry| entry.fetched) {
+        engine.remove_image(&entry.image_id).await?;
+    }
+    let names: std::collections::HashSet<_> = found.iter().map(|one| &one.app).collect();
+    Ok(names.len())
 }
 
 impl AppsHandle {

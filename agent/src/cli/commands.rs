@@ -28,11 +28,13 @@ use super::{
 use crate::detect::Detector;
 use crate::{
     agent::{Agent, Options},
+    apps,
     camera::{self, CameraSource},
-    config::Config,
+    config::{Config, Settings},
     detect,
     identity::Identity,
     join::{self, Join, ServiceManager, Systemd},
+    lock::DataDirLock,
     logs::LogRing,
     machine, notify,
     outbox::{self, Outbox},
@@ -240,6 +242,7 @@ pub(super) fn reset(args: &ResetArgs) -> Done {
     if Systemd.available() && data_dir == Path::new(crate::config::DEFAULT_DATA_DIR) {
         Systemd.remove()?;
     }
+    remove_apps(data_dir)?;
     if join::reset(data_dir)? {
         println!(
             "the membership is forgotten; the hub still lists the device until it is removed there"
@@ -251,6 +254,30 @@ pub(super) fn reset(args: &ResetArgs) -> Done {
         remove_programs()?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The apps that the hub had this machine run. Where that can't be done the rest goes on, and who
+/// looks after the machine is told.
+fn remove_apps(data_dir: &Path) -> Result<(), Failure> {
+    let Ok(config) = Config::load(data_dir) else { return Ok(()) };
+    let device = config.device_id.clone();
+    // Not under an agent that would start them again.
+    let _lock = DataDirLock::create(data_dir)?;
+    let settings = Settings::new(data_dir, config);
+    match runtime(async { Ok(apps::remove_all(&settings).await) })? {
+        Ok(0) => {}
+        Ok(1) => println!("one app is removed"),
+        Ok(many) => println!("{many} apps are removed"),
+        Err(error) => {
+            let remedy = format!(
+                "docker rm -f $(docker ps -aq --filter label={}={device})",
+                apps::LABEL_DEVICE
+            );
+            let note = format!("note: apps may still run here: {error}; to remove them: {remedy}");
+            writeln!(std::io::stderr(), "{note}").ok();
+        }
+    }
+    Ok(())
 }
 
 /// The agent, and its front where that is a name of it. A package's are its own to remove.
@@ -303,7 +330,7 @@ pub(super) fn status(args: &DataDir) -> Done {
     let model = config.model.as_ref().map_or_else(|| "none".to_owned(), ToString::to_string);
     println!("model        {model}");
     println!("detection    {}", if config.detection.enabled { "on" } else { "off" });
-    let running = crate::lock::DataDirLock::create(&args.data_dir).is_err();
+    let running = DataDirLock::create(&args.data_dir).is_err();
     println!("agent        {}", if running { "running" } else { "not running" });
     if args.data_dir.join(outbox::DATABASE_FILE).exists() {
         let summary = outbox::summary(&args.data_dir)?;

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// What is to run, inside the data directory.
+pub const APPS_FILE: &str = "apps.json";
+
 /// What apps may do on this node, whatever the hub asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

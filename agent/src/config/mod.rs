@@ -25,7 +25,7 @@ use cloudcore_protocol::{
 use serde::{Deserialize, Serialize};
 
 pub use address::HubAddress;
-pub use apps::{AppsConfig, Password, Registry};
+pub use apps::{APPS_FILE, AppsConfig, Password, Registry};
 pub use detection::{DetectionConfig, MemoryMb};
 pub use models::{
     LAST_GOOD, MODEL_DESCRIPTION, ModelSource, ModelsConfig, last_good, model_dir, models_dir,

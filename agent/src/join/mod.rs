@@ -31,7 +31,7 @@ pub use self::{
 };
 use crate::{
     camera::CameraSource,
-    config::{CONFIG_FILE, Config, ConfigError, HubAddress, ModelSource},
+    config::{APPS_FILE, CONFIG_FILE, Config, ConfigError, HubAddress, ModelSource, models_dir},
     files,
     identity::{Identity, IdentityError, NodeKey},
     link::{Dialled, LinkError, dial},
@@ -242,16 +242,18 @@ pub fn reset(data_dir: &Path) -> Result<bool, JoinError> {
         database.to_owned(),
         format!("{database}-wal"),
         format!("{database}-shm"),
+        APPS_FILE.to_owned(),
     ];
     for name in names {
         let path = data_dir.join(name);
         any |=
             files::remove_if_present(&path).map_err(|source| ConfigError::File { path, source })?;
     }
-    let releases = data_dir.join(update::FOLDER);
-    if releases.is_dir() {
-        fs::remove_dir_all(&releases)
-            .map_err(|source| ConfigError::File { path: releases, source })?;
+    for folder in [data_dir.join(update::FOLDER), models_dir(data_dir)] {
+        if folder.is_dir() {
+            fs::remove_dir_all(&folder)
+                .map_err(|source| ConfigError::File { path: folder, source })?;
+        }
     }
     lock.remove();
     // Somebody else's files in it stay, and so does it then.
