@@ -145,8 +145,14 @@ impl Agent {
         let eye = Eye::open(settings.get().camera.clone())?;
         let pulse = Pulse::default();
         let (orders_in, orders) = mpsc::channel(ORDERS);
-        let (link, link_handle) =
-            Link::new(settings.clone(), hub, outbox.clone(), pulse.clone(), orders_in);
+        let (link, link_handle) = Link::new(
+            settings.clone(),
+            hub,
+            outbox.clone(),
+            pulse.clone(),
+            logs.clone(),
+            orders_in,
+        );
         let (watch, watch_handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
         let (keeper, apps) = apps::open(&settings, &outbox)?;
         let models = Models::new(settings.clone(), link_handle.clone(), outbox.clone());

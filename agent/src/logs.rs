@@ -9,6 +9,7 @@ use std::{
 };
 
 use cloudcore_protocol::{Timestamp, command::LogLevel};
+use tokio::sync::watch;
 use tracing::{
     Event, Level, Subscriber,
     field::{Field, Visit},
@@ -37,18 +38,48 @@ pub struct Line {
 
 /// The last lines; clones are the same ones.
 #[derive(Debug, Clone, Default)]
-pub struct LogRing(Arc<Mutex<Ring>>);
+pub struct LogRing {
+    ring: Arc<Mutex<Ring>>,
+    written: Arc<watch::Sender<()>>,
+}
 
 #[derive(Debug, Default)]
 struct Ring {
+    /// Number of the first of the lines, counted from the program's start.
+    first: u64,
     lines: VecDeque<Arc<Line>>,
     bytes: usize,
+}
+
+/// What a reader wants of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// None before this.
+    pub since: Option<Timestamp>,
+    /// None less urgent than this.
+    pub level: LogLevel,
+}
+
+impl Wanted {
+    fn takes(&self, line: &Line) -> bool {
+        line.level <= self.level && self.since.is_none_or(|since| line.at >= since)
+    }
+}
+
+/// A reader of the log as it is written.
+#[derive(Debug)]
+pub struct Follower {
+    log: LogRing,
+    written: watch::Receiver<()>,
+    wanted: Wanted,
+    /// Number of the line that is to be read next.
+    next: u64,
 }
 
 impl LogRing {
     fn ring(&self) -> MutexGuard<'_, Ring> {
         // Nothing panics while it holds the lock.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, line: Line) {
@@ -58,17 +89,66 @@ impl LogRing {
         while ring.lines.len() > LINES || ring.bytes > BYTES {
             let Some(oldest) = ring.lines.pop_front() else { break };
             ring.bytes -= oldest.text.len();
+            ring.first += 1;
         }
+        drop(ring);
+        self.written.send_replace(());
+    }
+
+    /// Follows the log from the last `most` of these lines on.
+    #[must_use]
+    pub fn follow(&self, most: usize, wanted: Wanted) -> Follower {
+        let written = self.written.subscribe();
+        let ring = self.ring();
+        let mut next = ring.first + ring.lines.len() as u64;
+        let newest_first = ring.lines.iter().enumerate().rev();
+        let last = newest_first.filter(|(_, line)| wanted.takes(line)).take(most).last();
+        if let Some((index, _)) = last {
+            next = ring.first + index as u64;
+        }
+        drop(ring);
+        Follower { log: self.clone(), written, wanted, next }
     }
 
     /// The last `most` lines at least this urgent, none before `since`; newest first.
     #[must_use]
     pub fn last(&self, most: usize, since: Option<Timestamp>, level: LogLevel) -> Vec<Arc<Line>> {
-        let ring = self.ring();
+        let (ring, wanted) = (self.ring(), Wanted { since, level });
         // The clock may have jumped: lines are in the order of their coming, not of their times.
-        let wanted =
-            |line: &&Arc<Line>| line.level <= level && since.is_none_or(|since| line.at >= since);
-        ring.lines.iter().rev().filter(wanted).take(most).cloned().collect()
+        let newest_first = ring.lines.iter().rev();
+        newest_first.filter(|line| wanted.takes(line)).take(most).cloned().collect()
+    }
+}
+
+impl Follower {
+    /// The wanted lines that were not read yet, oldest first, as many as have no more than `most`
+    /// bytes of text together but at least one; and how many were lost before them, because more
+    /// was written than is kept.
+    pub fn read(&mut self, most: usize) -> (Vec<Arc<Line>>, u64) {
+        // Before the lines are looked at, or one in between would be waited for.
+        self.written.mark_unchanged();
+        let ring = self.log.ring();
+        let lost = ring.first.saturating_sub(self.next);
+        self.next = self.next.max(ring.first);
+        let skip = usize::try_from(self.next - ring.first).unwrap_or(usize::MAX);
+        let (mut lines, mut bytes) = (Vec::new(), 0);
+        for line in ring.lines.iter().skip(skip) {
+            if self.wanted.takes(line) {
+                bytes += line.text.len() + line.target.len();
+                if bytes > most && !lines.is_empty() {
+                    break;
+                }
+                lines.push(Arc::clone(line));
+            }
+            self.next += 1;
+        }
+        (lines, lost)
+    }
+
+    /// Waits until more was written.
+    pub async fn more(&mut self) {
+        // The sender lives as long as `self`.
+        self.written.changed().await.ok();
     }
 }
 
@@ -153,5 +233,48 @@ mod tests {
             });
         }
         assert!(ring.ring().bytes <= BYTES);
+    }
+
+    #[tokio::test]
+    async fn a_follower_reads_each_line_once_and_is_told_of_what_it_lost() {
+        let ring = LogRing::default();
+        let say = |level, n: usize| {
+            let text = format!("{n}");
+            ring.push(Line { at: Timestamp::now(), level, target: "t", text });
+        };
+        (0..9).for_each(|n| say(if n % 2 == 0 { LogLevel::Info } else { LogLevel::Debug }, n));
+        let wanted = Wanted { since: None, level: LogLevel::Info };
+        let mut follower = ring.follow(2, wanted);
+        let texts = |lines: &[Arc<Line>]| -> Vec<String> {
+            lines.iter().map(|line| line.text.clone()).collect()
+        };
+        let (lines, lost) = follower.read(1000);
+        assert_eq!((texts(&lines), lost), (vec!["6".to_owned(), "8".to_owned()], 0));
+        assert_eq!(follower.read(1000), (Vec::new(), 0));
+        let more = follower.more();
+        say(LogLevel::Error, 9);
+        more.await;
+        assert_eq!(texts(&follower.read(1000).0), ["9"]);
+
+        (0..LINES + 7).for_each(|n| say(LogLevel::Info, n));
+        let (lines, lost) = follower.read(3);
+        assert_eq!((texts(&lines), lost), (vec!["7".to_owned()], 7));
+        let mut count = 0;
+        loop {
+            let (lines, lost) = follower.read(100);
+            assert_eq!(lost, 0);
+            if lines.is_empty() {
+                break;
+            }
+            count += lines.len();
+        }
+        assert_eq!(count, LINES - 1);
+        // None of what is there, and all that comes.
+        let mut follower = ring.follow(0, wanted);
+        say(LogLevel::Info, 1);
+        assert_eq!(texts(&follower.read(1000).0), ["1"]);
+        let later = Timestamp::now().plus(std::time::Duration::from_secs(60));
+        let mut follower = ring.follow(10, Wanted { since: Some(later), ..wanted });
+        assert_eq!(follower.read(1000), (Vec::new(), 0));
     }
 }

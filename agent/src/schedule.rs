@@ -3,11 +3,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use cloudcore_protocol::{
-    BlobHash, BlobHeader, Timestamp,
-    command::{PictureFormat, Quality},
-};
+use cloudcore_protocol::command::{PictureFormat, Quality};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -69,7 +65,7 @@ async fn take_one(eye: &Eye, outbox: &Outbox) -> Result<(), String> {
         .map_err(|e| e.to_string())
 }
 
-/// Brings the pictures to the hub, oldest first, until cancelled.
+/// Brings the pictures that wait to the hub, one after another, until cancelled.
 pub async fn deliver(outbox: Outbox, link: LinkHandle, cancel: CancellationToken) {
     let mut counts = outbox.subscribe();
     loop {
@@ -99,32 +95,19 @@ pub async fn deliver(outbox: Outbox, link: LinkHandle, cancel: CancellationToken
 /// Whether there was one.
 async fn deliver_one(outbox: &Outbox, link: &LinkHandle) -> Result<bool, OutboxError> {
     link.online().await;
-    let Some(Picture { id, captured_at, content_type, bytes }) = outbox.next_picture().await?
-    else {
+    let Some(Picture { id, header, bytes }) = outbox.next_picture().await? else {
         return Ok(false);
     };
-    match link
-        .upload(header(captured_at, content_type, &bytes), bytes, Instant::now() + UPLOAD)
-        .await
-    {
+    let captured_at = header.captured_at;
+    match link.upload(header, bytes, Instant::now() + UPLOAD).await {
         Ok(()) => {}
         // The same again would be refused again, and hold up the others for ever.
         Err(UploadError::Refused(why)) => {
-            tracing::warn!(why, %captured_at, "the hub refused a scheduled picture");
+            tracing::warn!(why, ?captured_at, "the hub refused a picture");
         }
         // It may have been dropped meanwhile: look again which is the oldest.
         Err(UploadError::Late(_)) => return Ok(true),
     }
     outbox.delivered_picture(id).await?;
     Ok(true)
-}
-
-fn header(captured_at: Timestamp, content_type: String, bytes: &Bytes) -> BlobHeader {
-    BlobHeader {
-        hash: BlobHash::of(bytes),
-        size: bytes.len() as u64,
-        content_type,
-        command_id: None,
-        captured_at: Some(captured_at),
-    }
 }

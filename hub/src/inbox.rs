@@ -71,6 +71,7 @@ pub struct Inbox {
 pub struct Writer {
     db: Db,
     commands: Arc<Commands>,
+    blobs: Arc<Blobs>,
     bus: Arc<Bus>,
     settings: Arc<Settings>,
     judge: Judge,
@@ -97,7 +98,7 @@ pub fn open(
         db: db.clone(),
         devices: Arc::clone(devices),
         commands: Arc::clone(commands),
-        blobs: files.blobs,
+        blobs: Arc::clone(&files.blobs),
         models: files.models,
         releases: files.releases,
         queue: sender,
@@ -106,6 +107,7 @@ pub fn open(
     let writer = Writer {
         db: db.clone(),
         commands: Arc::clone(commands),
+        blobs: files.blobs,
         bus: Arc::clone(bus),
         settings: Arc::clone(settings),
         judge: Judge::default(),
@@ -473,7 +475,10 @@ impl Writer {
                 EventBody::Heartbeat(heartbeat) => {
                     news.push(devices::heartbeat_news(device, node, heartbeat));
                 }
-                EventBody::Detection(d) => news.push(detections::news(device, node, d)),
+                EventBody::Detection(d) => {
+                    let image_url = detections::image_url(&self.blobs, device, d);
+                    news.push(detections::news(device, node, d, image_url.as_deref()));
+                }
                 EventBody::Alert(alert) if outcome.alerts.contains(index) => {
                     news.push(alerts::news(device, node, alert));
                 }

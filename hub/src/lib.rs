@@ -3,9 +3,9 @@
 //! Rooms, highest rank first; a room imports only from below it:
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
-//! backup, certificates, detections > devices, webhooks > alerts, link > live > blobs, cloudcore,
-//! configuration, maintenance, models, releases, tokens > auth, pki > api, settings > keys, db,
-//! objects, traffic > error, config`
+//! backup, certificates, detections, logs > devices, webhooks > alerts, link > live > blobs,
+//! cloudcore, configuration, maintenance, models, releases, tokens > auth, pki > api, settings >
+//! keys, db, objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -31,6 +31,7 @@ mod inbox;
 mod keys;
 mod link;
 mod live;
+mod logs;
 mod maintenance;
 mod metrics;
 mod models;

@@ -1,12 +1,13 @@
 //! Settings that change while the hub runs. They stand in the database, so that they hold over
 //! restarts: what was set there comes before the flag of the same name.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arc_swap::ArcSwap;
 use cloudcore_protocol::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tokio::sync::watch;
 
 use crate::{
     db::{self, Db},
@@ -27,6 +28,32 @@ pub struct Live {
     pub require_tls: bool,
     /// When an alert begins.
     pub alerts: Thresholds,
+    /// How long what was detected is kept.
+    pub retention: Retention,
+}
+
+/// How long what was detected is kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(default)]
+pub struct Retention {
+    /// Days that detections of an object are kept, with their pictures, by its label (`person`);
+    /// `*` is for all others. Where neither is there, `retention_days`.
+    #[schema(example = json!({ "person": 30, "*": 7 }))]
+    pub objects: BTreeMap<String, u32>,
+}
+
+/// The label of a rule that is for all others.
+const OTHERS: &str = "*";
+
+impl Retention {
+    /// What of this object was stored before then is to go; `otherwise` where no rule speaks of it.
+    #[must_use]
+    pub fn before(&self, object: &str, now: Timestamp, otherwise: Timestamp) -> Timestamp {
+        let days = self.objects.get(object).or_else(|| self.objects.get(OTHERS));
+        days.map_or(otherwise, |days| {
+            Timestamp::from_micros(now.micros().saturating_sub(i64::from(*days) * 86_400_000_000))
+        })
+    }
 }
 
 /// When an alert begins.
@@ -61,6 +88,7 @@ impl Default for Live {
             rate_limit: 100,
             require_tls: false,
             alerts: Thresholds::default(),
+            retention: Retention::default(),
         }
     }
 }
@@ -97,6 +125,7 @@ pub struct Settings {
     start: Live,
     live: ArcSwap<Live>,
     maintenance: ArcSwap<Option<Maintenance>>,
+    changed: watch::Sender<()>,
 }
 
 const LIVE: &str = "live";
@@ -109,7 +138,8 @@ impl Settings {
     /// The database's.
     pub async fn load(db: Db, start: Live) -> Result<Self> {
         let live = ArcSwap::from_pointee(start.clone());
-        let settings = Self { db, start, live, maintenance: ArcSwap::default() };
+        let changed = watch::Sender::new(());
+        let settings = Self { db, start, live, maintenance: ArcSwap::default(), changed };
         settings.reload().await?;
         Ok(settings)
     }
@@ -122,6 +152,7 @@ impl Settings {
         let live = self.read(LIVE).await?.unwrap_or_else(|| self.start.clone());
         self.live.store(Arc::new(live));
         self.maintenance.store(Arc::new(self.read(MAINTENANCE).await?));
+        self.changed.send_replace(());
         Ok(())
     }
 
@@ -138,7 +169,14 @@ impl Settings {
     pub async fn change(&self, live: Live, by: &str) -> Result<()> {
         self.write(LIVE, Some(&live), by).await?;
         self.live.store(Arc::new(live));
+        self.changed.send_replace(());
         Ok(())
+    }
+
+    /// Wakes when other settings hold.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     /// The maintenance that goes on.

@@ -1,11 +1,11 @@
-//! Pictures and logs, on streams of their own.
+//! Pictures and files, on streams of their own.
 
 use std::fmt;
 
 use minicbor::{Decode, Encode};
 use ring::digest;
 
-use crate::{CommandId, Timestamp};
+use crate::{CommandId, PictureOf, Timestamp};
 
 /// SHA-256 of a blob's bytes; its name.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Encode, Decode)]
@@ -41,7 +41,7 @@ impl fmt::Debug for BlobHash {
 }
 
 /// Agent to hub, first on a blob's stream; the bytes follow, unframed.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
 pub struct BlobHeader {
     /// SHA-256 of the bytes that follow.
     #[n(0)]
@@ -58,6 +58,9 @@ pub struct BlobHeader {
     /// When a picture was taken, by the agent's clock.
     #[n(4)]
     pub captured_at: Option<Timestamp>,
+    /// The object that a picture was taken of.
+    #[n(5)]
+    pub detection: Option<PictureOf>,
 }
 
 /// Hub to agent, last on a blob's stream.

@@ -3,7 +3,7 @@
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
-use crate::Timestamp;
+use crate::{DetectionId, Timestamp};
 
 /// A rectangle in pixels of the frame, from its top left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Encode, Decode, Serialize, Deserialize)]
@@ -70,4 +70,42 @@ pub struct Detection {
     /// Names of the zones that it was in so far.
     #[n(10)]
     pub zones: Option<Vec<String>>,
+    /// The object's id, the same at its start and its end.
+    #[n(11)]
+    pub id: Option<DetectionId>,
+    /// Whether a picture of it is on its way to the hub or there.
+    #[n(12)]
+    pub snapshot: Option<bool>,
+}
+
+/// What a picture has to do with a detected object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum PictureKind {
+    /// The best look at it so far; it replaces one before.
+    #[n(0)]
+    Snapshot,
+    /// What was there shortly before it came.
+    #[n(1)]
+    PreRoll,
+}
+
+/// The object that a picture belongs to.
+#[derive(Debug, Clone, PartialEq, Encode, Decode)]
+pub struct PictureOf {
+    /// Its id.
+    #[n(0)]
+    pub id: DetectionId,
+    /// Why there is a picture.
+    #[n(1)]
+    pub kind: PictureKind,
+    /// The object's label (`person`).
+    #[n(2)]
+    pub object: String,
+    /// Its score in this picture, 0 to 1; none in one from before it.
+    #[n(3)]
+    pub confidence: Option<f32>,
+    /// Where it is, in pixels of this picture; none in one from before it.
+    #[n(4)]
+    pub bounding_box: Option<BoundingBox>,
 }

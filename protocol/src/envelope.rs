@@ -4,9 +4,9 @@ use minicbor::{Decode, Decoder, Encode, Encoder, decode, encode};
 
 use crate::{
     Alert, BlobHeader, BlobReply, CancelCommand, Command, CommandFinished, CommandStarted,
-    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, ModelReply, ModelRequest,
-    ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Timestamp, Unsupported,
-    Welcome,
+    Detection, Goodbye, Heartbeat, Hello, JoinReply, JoinRequest, LogBatch, LogRequest, ModelReply,
+    ModelRequest, ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Timestamp,
+    Unsupported, Welcome,
 };
 
 /// An enum on the wire as `[kind, body]`, with a variant for the kinds of a newer peer.
@@ -95,6 +95,10 @@ open_enum!(
         50 => ReleaseRequest,
         /// Hub, in answer to it.
         51 => ReleaseHeader,
+        /// Hub, alone on a log's stream, which it opens.
+        60 => LogRequest,
+        /// Agent, in answer to it, again and again.
+        61 => LogBatch,
     }
 );
 

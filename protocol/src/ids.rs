@@ -94,10 +94,21 @@ fn check_command_id(text: &str) -> Result<(), IdError> {
     let what = "command_id";
     let rest =
         text.strip_prefix("cmd_").ok_or(IdError { what, problem: "must begin with cmd_" })?;
-    match ulid::Ulid::from_string(rest) {
+    check_ulid(what, rest, "must be cmd_ and a ULID")
+}
+
+fn check_detection_id(text: &str) -> Result<(), IdError> {
+    let what = "detection_id";
+    let rest =
+        text.strip_prefix("det_").ok_or(IdError { what, problem: "must begin with det_" })?;
+    check_ulid(what, rest, "must be det_ and a ULID")
+}
+
+fn check_ulid(what: &'static str, text: &str, problem: &'static str) -> Result<(), IdError> {
+    match ulid::Ulid::from_string(text) {
         // Only the canonical spelling, so that an id has one form in every table and topic.
-        Ok(parsed) if parsed.to_string() == rest => Ok(()),
-        _ => Err(IdError { what, problem: "must be cmd_ and a ULID" }),
+        Ok(parsed) if parsed.to_string() == text => Ok(()),
+        _ => Err(IdError { what, problem }),
     }
 }
 
@@ -195,11 +206,26 @@ id!(
     check_command_id
 );
 
+id!(
+    /// The id of a detected object, from its start to its end: `det_` and a
+    /// [ULID](https://github.com/ulid/spec).
+    DetectionId,
+    check_detection_id
+);
+
 impl CommandId {
     /// A new id: its first half is the time, so that ids sort by age.
     #[must_use]
     pub fn generate() -> Self {
         Self(format!("cmd_{}", ulid::Ulid::generate()).into_boxed_str())
+    }
+}
+
+impl DetectionId {
+    /// A new id: its first half is the time, so that ids sort by age.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self(format!("det_{}", ulid::Ulid::generate()).into_boxed_str())
     }
 }
 

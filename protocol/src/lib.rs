@@ -24,9 +24,12 @@
 //!    so says [`CAPABILITY_MODELS`].
 //! 8. A release of the agent travels the other way: one [`Frame::ReleaseRequest`]; the hub answers
 //!    [`Frame::ReleaseHeader`] and the bytes, or [`Frame::BlobReply`] with why not.
-//! 9. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
-//!    4-byte big-endian length of at most [`MAX_FRAME_BYTES`]. Unknown fields are skipped and an
-//!    unknown kind is answered [`Frame::Unsupported`], so that versions may differ.
+//! 9. An agent's log travels on a bidirectional stream that the hub opens: one
+//!    [`Frame::LogRequest`]; the agent answers [`Frame::LogBatch`] at once and as more is written,
+//!    until the hub stops the stream. An agent that can do so says [`CAPABILITY_LOGS`].
+//! 10. Frames are [CBOR](https://www.rfc-editor.org/rfc/rfc8949) with numbered fields behind a
+//!     4-byte big-endian length of at most [`MAX_FRAME_BYTES`]. Unknown fields are skipped and an
+//!     unknown kind is answered [`Frame::Unsupported`], so that versions may differ.
 //!
 //! Nothing in this crate does I/O or keeps state.
 
@@ -39,6 +42,7 @@ mod heartbeat;
 mod hello;
 mod ids;
 mod join;
+mod log;
 mod model;
 mod release;
 mod time;
@@ -47,17 +51,18 @@ mod token;
 pub use blob::{BlobHash, BlobHeader, BlobReply};
 pub use codec::{CodecError, FrameCodec, MAX_FRAME_BYTES, decode, encode};
 pub use command::{CancelCommand, Command, CommandFinished, CommandOutcome, CommandStarted};
-pub use detection::{BoundingBox, Detection, DetectionPhase};
+pub use detection::{BoundingBox, Detection, DetectionPhase, PictureKind, PictureOf};
 pub use envelope::{Event, EventAck, EventBody, Frame, Lane};
 pub use heartbeat::{Alert, AppState, CameraState, Heartbeat};
 pub use hello::{
     CAPABILITY_APPS, Goodbye, GoodbyeReason, Hello, Platform, Unsupported, Welcome, negotiate,
 };
-pub use ids::{CommandId, DeviceId, IdError, ModelName, ModelVersion, NodeName};
+pub use ids::{CommandId, DetectionId, DeviceId, IdError, ModelName, ModelVersion, NodeName};
 pub use join::{
     JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, RenewNow, RenewReply,
     RenewRequest, Secret,
 };
+pub use log::{CAPABILITY_LOGS, LogBatch, LogLine, LogRequest};
 pub use model::{CAPABILITY_MODELS, ModelFound, ModelId, ModelRefused, ModelReply, ModelRequest};
 pub use release::{ReleaseHeader, ReleaseRequest};
 pub use time::Timestamp;

@@ -81,7 +81,7 @@ async fn scheduled_pictures_are_taken_while_cut_off_and_arrive_once_oldest_first
     assert_eq!(taken["status"], "completed");
     let page = world.get(&format!("{PICTURES}?limit=1")).await;
     assert_eq!(page["pictures"][0]["command_id"], taken["command_id"]);
-    let next = page["next_cursor"].as_i64().unwrap();
+    let next = page["next_cursor"].as_str().unwrap();
     let page = world.get(&format!("{PICTURES}?limit=1&cursor={next}")).await;
     assert_eq!(page["pictures"][0]["command_id"], Value::Null);
     for bad in ["?limit=0", "?limit=501", "?cursor=x"] {
@@ -207,7 +207,7 @@ async fn a_power_cut_at_any_write_loses_nothing_and_doubles_nothing() {
 }
 
 /// Where Debian has the library that lies about the clock.
-fn faketime() -> String {
+pub fn faketime() -> String {
     let found = fs::read_dir("/usr/lib").unwrap().flatten().find_map(|dir| {
         let path = dir.path().join("faketime/libfaketime.so.1");
         path.exists().then_some(path)

@@ -19,16 +19,16 @@ fn room(things: &[(&str, i64, i64)]) -> RgbImage {
     room
 }
 
-struct Scene {
-    world: World,
+pub struct Scene {
+    pub world: World,
     picture: PathBuf,
-    agent: Process,
-    watch: Watch,
+    pub agent: Process,
+    pub watch: Watch,
 }
 
 impl Scene {
     /// A camera that shows an empty room, and watches with these settings.
-    async fn begin(settings: Value) -> Self {
+    pub async fn begin(settings: Value) -> Self {
         let world = World::start().await;
         let picture = world.dir.path().join("room.png");
         show(&picture, &[]);
@@ -44,11 +44,11 @@ impl Scene {
         Self { world, picture, agent, watch }
     }
 
-    fn show(&self, things: &[(&str, i64, i64)]) {
+    pub fn show(&self, things: &[(&str, i64, i64)]) {
         show(&self.picture, things);
     }
 
-    async fn next(&mut self, object: &str, phase: &str) -> Value {
+    pub async fn next(&mut self, object: &str, phase: &str) -> Value {
         let seen = self.watch.next("detection").await;
         assert_eq!((&seen["object"], &seen["phase"]), (&json!(object), &json!(phase)), "{seen}");
         seen

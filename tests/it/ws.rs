@@ -118,6 +118,8 @@ pub fn detection(track_id: u64, size: usize) -> EventBody {
         captured_at: Timestamp::now(),
         latency_micros: 45_000,
         zones: None,
+        id: None,
+        snapshot: None,
     })
 }
 

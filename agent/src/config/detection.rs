@@ -1,6 +1,8 @@
 //! Settings of detection.
 
-use cloudcore_protocol::command::{Confidence, Few, Filters, Labels, Masks, Seconds, Zones};
+use cloudcore_protocol::command::{
+    Confidence, Few, Filters, Labels, Masks, PreRoll, PreRollPictures, Quality, Seconds, Zones,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::detect::Scene;
@@ -33,6 +35,14 @@ pub struct DetectionConfig {
     pub filters: Filters,
     /// Seconds from look to look at what does not move.
     pub stationary_interval: Seconds,
+    /// Whether the best look at each object is kept as a picture.
+    pub snapshots: bool,
+    /// Quality of these pictures and of those before an object came, 1 to 100.
+    pub snapshot_quality: Quality,
+    /// Seconds before an object came from which on there are pictures; 0 for none.
+    pub pre_roll: PreRoll,
+    /// How many there are.
+    pub pre_roll_pictures: PreRollPictures,
 }
 
 fn is_empty<T, const N: usize>(few: &Few<T, N>) -> bool {
@@ -96,6 +106,10 @@ impl Default for DetectionConfig {
             only_in_zones: false,
             filters: Filters::default(),
             stationary_interval: seconds(30.0),
+            snapshots: true,
+            snapshot_quality: Quality::default(),
+            pre_roll: PreRoll::default(),
+            pre_roll_pictures: PreRollPictures::default(),
         }
     }
 }

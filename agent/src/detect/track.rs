@@ -95,6 +95,8 @@ pub struct Tracker {
 struct Open {
     track: Track,
     latest: Detection,
+    /// When that was.
+    seen: Instant,
     misses: u32,
     scores: VecDeque<f32>,
     /// Whether its start was told.
@@ -153,6 +155,12 @@ impl Tracker {
             events.push(TrackEvent::Started(open.track.clone()));
         }
         events
+    }
+
+    /// The objects that a look at this time saw and that were told, each as it was seen.
+    pub fn seen(&self, at: Instant) -> impl Iterator<Item = (&Track, &Detection)> {
+        let seen = self.open.iter().filter(move |open| open.told && open.seen == at);
+        seen.map(|open| (&open.track, &open.latest))
     }
 
     /// Where objects are that move.
@@ -226,6 +234,7 @@ impl Open {
             },
             place: detection.bbox,
             latest: detection.clone(),
+            seen: look.at,
             misses: 0,
             scores: VecDeque::new(),
             told: false,
@@ -263,6 +272,7 @@ impl Open {
             inside.push((zone.clone(), since));
         }
         self.inside = inside;
+        self.seen = look.at;
         self.latest = detection;
     }
 

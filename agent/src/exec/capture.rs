@@ -48,6 +48,7 @@ impl Rooms {
             content_type: format.content_type().into(),
             command_id: Some(id.clone()),
             captured_at: Some(timestamp),
+            detection: None,
         };
         let image = json!({
             "sha256": header.hash.to_string(),

@@ -116,6 +116,10 @@ impl Rooms {
                 set(&mut detection.only_in_zones, change.only_in_zones);
                 set(&mut detection.filters, change.filters);
                 set(&mut detection.stationary_interval, change.stationary_interval);
+                set(&mut detection.snapshots, change.snapshots);
+                set(&mut detection.snapshot_quality, change.snapshot_quality);
+                set(&mut detection.pre_roll, change.pre_roll);
+                set(&mut detection.pre_roll_pictures, change.pre_roll_pictures);
                 set(&mut config.model, change.model.map(|id| Some(ModelSource::Catalog(id))));
                 set(&mut config.capture_interval, change.capture_interval);
                 if let Some(camera) = camera {

@@ -53,8 +53,15 @@ impl World {
         let outbox = Outbox::open(dir).unwrap();
         let eye = Eye::open(settings.get().camera.clone()).unwrap();
         let (orders, queue) = mpsc::channel(64);
-        let (_, link) =
-            Link::new(settings.clone(), None, outbox.clone(), Pulse::default(), orders.clone());
+        let logs = LogRing::default();
+        let (_, link) = Link::new(
+            settings.clone(),
+            None,
+            outbox.clone(),
+            Pulse::default(),
+            logs.clone(),
+            orders.clone(),
+        );
         let (watching, handle) = Watch::new(settings.clone(), eye.clone(), outbox.clone());
         let detecting: watch::Receiver<bool> = handle.detecting();
         let reboots = Counter::default();
@@ -75,7 +82,7 @@ impl World {
             apps,
             watch: handle,
             machine: Box::new(reboots.clone()),
-            logs: LogRing::default(),
+            logs,
             uploading: tokio::sync::Mutex::default(),
             restart: CancellationToken::new(),
         });

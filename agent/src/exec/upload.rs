@@ -42,6 +42,7 @@ impl Rooms {
             content_type: "application/octet-stream".into(),
             command_id: Some(id.clone()),
             captured_at: None,
+            detection: None,
         };
         let file = json!({
             "path": path.to_string_lossy(),

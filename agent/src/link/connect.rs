@@ -178,8 +178,8 @@ pub async fn dial(hub: &HubAddress, tls: rustls::ClientConfig) -> Result<Dialled
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(Some(IDLE.try_into().map_err(|_| LinkError::Slow(IDLE))?))
         .send_window(SEND_WINDOW)
-        // The hub opens no streams.
-        .max_concurrent_bidi_streams(0_u32.into())
+        // The hub opens one for each who follows the log.
+        .max_concurrent_bidi_streams(super::logs::FOLLOWERS.into())
         .max_concurrent_uni_streams(0_u32.into())
         .datagram_receive_buffer_size(None);
     config.transport_config(Arc::new(transport));

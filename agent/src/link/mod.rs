@@ -7,6 +7,7 @@
 
 mod blobs;
 mod connect;
+mod logs;
 mod models;
 mod releases;
 mod renew;
@@ -30,6 +31,7 @@ use crate::{
     backoff::{Backoff, random_share},
     config::{HubAddress, Settings},
     heartbeat::Pulse,
+    logs::LogRing,
     outbox::Outbox,
 };
 
@@ -116,6 +118,7 @@ pub struct Link {
     hub: Option<HubAddress>,
     outbox: Outbox,
     pulse: Pulse,
+    logs: LogRing,
     orders: mpsc::Sender<Order>,
     state: watch::Sender<LinkState>,
 }
@@ -132,17 +135,18 @@ enum End {
 
 impl Link {
     /// A link to `hub`, or else to the settings' hubs in turn, that hands what is asked for to
-    /// `orders`.
+    /// `orders`, and shows the log to those who follow it.
     #[must_use]
     pub fn new(
         settings: Settings,
         hub: Option<HubAddress>,
         outbox: Outbox,
         pulse: Pulse,
+        logs: LogRing,
         orders: mpsc::Sender<Order>,
     ) -> (Self, LinkHandle) {
         let (state, seen) = watch::channel(LinkState::default());
-        (Self { settings, hub, outbox, pulse, orders, state }, LinkHandle { state: seen })
+        (Self { settings, hub, outbox, pulse, logs, orders, state }, LinkHandle { state: seen })
     }
 
     /// Stays connected until cancelled.

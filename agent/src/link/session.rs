@@ -1,14 +1,16 @@
 //! One session, from hello to goodbye.
 //!
-//! Four things go on at once and none waits for another: events go out, frames come in, what was
-//! acknowledged is deleted, and the certificate is watched.
+//! Five things go on at once and none waits for another: events go out, frames come in, what was
+//! acknowledged is deleted, the certificate is watched, and the log is shown to those who follow
+//! it.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use cloudcore_protocol::{
-    ALPN_LINK, CAPABILITY_MODELS, EventAck, Frame, FrameCodec, Goodbye, GoodbyeReason, Hello, Lane,
-    PROTOCOL_MAX, PROTOCOL_MIN, RenewReply, Timestamp, Unsupported, Welcome, encode,
+    ALPN_LINK, CAPABILITY_LOGS, CAPABILITY_MODELS, EventAck, Frame, FrameCodec, Goodbye,
+    GoodbyeReason, Hello, Lane, PROTOCOL_MAX, PROTOCOL_MIN, RenewReply, Timestamp, Unsupported,
+    Welcome, encode,
 };
 use futures_util::{SinkExt, StreamExt as _};
 use quinn::{RecvStream, SendStream};
@@ -31,7 +33,7 @@ const WINDOW: usize = 512;
 /// Events of a lane that are sent before the next lane has its turn.
 const TURN: usize = 64;
 /// What this agent can do beyond the protocol's version.
-const CAPABILITIES: [&str; 3] = ["blobs", "renew", "renew-now"];
+const CAPABILITIES: [&str; 4] = ["blobs", CAPABILITY_LOGS, "renew", "renew-now"];
 /// Frames that are no events and wait to be sent.
 const CONTROL: usize = 64;
 
@@ -138,6 +140,7 @@ impl Link {
             error = self.reading(&mut reader, &acks_in, &sent, &frames_in, &renewed_in, &renew_now) => error,
             error = self.keeping(&mut acks_to_keep, acked) => error,
             error = self.renewing(&frames_in, &mut renewed, &renew_now) => error,
+            error = super::logs::serving(connection, &self.logs) => error,
         };
         if let LinkError::Protocol(_) = error {
             say(writer, GoodbyeReason::Protocol, &error.to_string()).await;

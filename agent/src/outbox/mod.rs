@@ -27,7 +27,7 @@ use tokio::sync::watch;
 pub use self::{
     bounds::{Limits, OUTBOX_FULL},
     journal::{Received, Stage, Unfinished},
-    pictures::Picture,
+    pictures::{ObjectPicture, Picture},
     schema::Summary,
 };
 use self::{schema::lane_index, thread::Thread};
@@ -182,15 +182,7 @@ impl Outbox {
     /// # Errors
     /// [`OutboxError`].
     pub async fn detections(&self, detections: Vec<Detection>) -> Result<(), OutboxError> {
-        self.thread
-            .call(move |db| {
-                for detection in &detections {
-                    track(db, detection)?;
-                    append(db, EventBody::Detection(detection.clone()))?;
-                }
-                Ok(())
-            })
-            .await
+        self.detections_with(detections, Vec::new()).await
     }
 
     /// Ends the objects that were in sight when the agent died: nobody else will.

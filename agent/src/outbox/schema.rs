@@ -9,8 +9,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LaneCounts, OutboxError};
 use crate::files;
 
-/// Version of the schema below, with the change after it.
-const VERSION: i64 = 2;
+/// Version of the schema below, with the changes after it.
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -57,6 +57,15 @@ CREATE TABLE picture (
 ) STRICT;
 CREATE INDEX picture_ran ON picture (ran);
 INSERT INTO meta VALUES ('ran_seconds', 0), ('pictures_dropped', 0);
+";
+
+/// `header` is what the hub is told of the picture, as the frame that it travels in.
+const PICTURES_OF_OBJECTS: &str = "
+ALTER TABLE picture ADD COLUMN detection_id TEXT;
+ALTER TABLE picture ADD COLUMN kind INTEGER;
+ALTER TABLE picture ADD COLUMN header BLOB;
+CREATE INDEX picture_detection ON picture (detection_id, kind) WHERE detection_id IS NOT NULL;
+CREATE INDEX picture_of_object ON picture (id) WHERE detection_id IS NOT NULL;
 ";
 
 /// A lane's number in the database; the wire's.
@@ -139,7 +148,10 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
             tx.execute_batch(SCHEMA)?;
             new_outbox_id(&tx)?;
         }
-        tx.execute_batch(PICTURES_AND_AGES)?;
+        if found < 2 {
+            tx.execute_batch(PICTURES_AND_AGES)?;
+        }
+        tx.execute_batch(PICTURES_OF_OBJECTS)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }

@@ -21,6 +21,8 @@ fn detection(track_id: u64, phase: DetectionPhase) -> Detection {
         captured_at: Timestamp::now(),
         latency_micros: 1,
         zones: None,
+        id: None,
+        snapshot: None,
     }
 }
 

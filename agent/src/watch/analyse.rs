@@ -1,14 +1,20 @@
 //! From a frame to events: motion, model, tracks.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     time::Instant,
 };
 
-use cloudcore_protocol::{BoundingBox, Detection, DetectionPhase, Timestamp, command::Seconds};
+use cloudcore_protocol::{
+    BoundingBox, Detection, DetectionId, DetectionPhase, Timestamp, command::Seconds,
+};
 use image::RgbImage;
 
-use super::WatchError;
+use super::{
+    WatchError,
+    snapshot::{self, Snapshots},
+};
 use crate::{
     camera::{CameraSource, Frame},
     config::{Config, DetectionConfig, MemoryMb},
@@ -16,6 +22,7 @@ use crate::{
         Detection as Seen, Look, Model, ModelError, Motion, MotionGate, MotionSettings, Scene,
         TrackEvent, TrackSettings, Tracker,
     },
+    outbox::ObjectPicture,
 };
 
 /// Loads the model that is configured, in a process of its own.
@@ -60,6 +67,15 @@ const MARGIN: f32 = 0.2;
 /// A box so near to the edge of what was looked at may go on beyond it, pixels.
 const EDGE: f32 = 2.0;
 
+/// What is to be kept together.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Found {
+    /// What began and what ended.
+    pub(super) detections: Vec<Detection>,
+    /// Pictures of it.
+    pub(super) pictures: Vec<ObjectPicture>,
+}
+
 /// What a frame passes through.
 pub(super) struct Analyser {
     detector: Model,
@@ -67,6 +83,9 @@ pub(super) struct Analyser {
     tracker: Tracker,
     scene: Scene,
     first_id: u64,
+    /// Of the tracks that were told and go on, by number.
+    ids: HashMap<u64, DetectionId>,
+    snapshots: Snapshots,
     /// Of the last frame, pixels.
     size: (u32, u32),
     /// When a frame was inferred last.
@@ -104,6 +123,8 @@ impl Analyser {
             tracker: Tracker::new(TrackSettings::for_interval(interval)),
             scene: config.detection.scene(),
             first_id,
+            ids: HashMap::new(),
+            snapshots: Snapshots::default(),
             size: (0, 0),
             looked: None,
             made_for: MadeFor::of(config),
@@ -128,7 +149,7 @@ impl Analyser {
         &mut self,
         frame: &Frame,
         config: &DetectionConfig,
-    ) -> Result<Vec<Detection>, Problem> {
+    ) -> Result<Found, Problem> {
         self.size = frame.image.dimensions();
         let scene = config.scene();
         if scene != self.scene {
@@ -142,7 +163,7 @@ impl Analyser {
         let region = match motion {
             Motion::Still if self.tracker.tracks().next().is_none() || !stale => {
                 let events = self.tracker.hold(frame.captured);
-                return Ok(self.events(events, Some(frame)));
+                return Ok(self.found(events, Some(frame), config));
             }
             Motion::Within(place) if !stale => self.region(place),
             Motion::Still | Motion::Within(_) | Motion::Unknown => None,
@@ -160,7 +181,22 @@ impl Analyser {
         }
         let look = Look { at: frame.captured, size: self.size, region, scene: &self.scene };
         let events = self.tracker.update(&look, found);
-        Ok(self.events(events, Some(frame)))
+        Ok(self.found(events, Some(frame), config))
+    }
+
+    /// Takes the pictures that a frame is worth, after [`Self::frame`]; those to be kept now.
+    pub(super) async fn pictures(&mut self, frame: Frame, config: &DetectionConfig) -> Found {
+        let looks = self.tracker.seen(frame.captured).filter_map(|(track, seen)| {
+            Some(snapshot::Look {
+                id: self.ids.get(&track.id)?.clone(),
+                object: seen.label.as_ref().into(),
+                confidence: seen.confidence,
+                bounding_box: seen.bbox,
+            })
+        });
+        let looks = looks.collect();
+        let pictures = self.snapshots.frame(frame, looks, config).await;
+        Found { detections: Vec::new(), pictures }
     }
 
     /// The part of the frame to look at for motion here: with what else moves, and no smaller
@@ -215,21 +251,39 @@ impl Analyser {
     }
 
     /// Ends what is in sight.
-    pub(super) fn finish(&mut self) -> Vec<Detection> {
+    pub(super) fn finish(&mut self, config: &DetectionConfig) -> Found {
         self.gate.reset();
         self.looked = None;
         let events = self.tracker.finish();
-        self.events(events, None)
+        self.found(events, None, config)
     }
 
-    fn events(&self, events: Vec<TrackEvent>, frame: Option<&Frame>) -> Vec<Detection> {
-        let model = self.model();
+    fn found(
+        &mut self,
+        events: Vec<TrackEvent>,
+        frame: Option<&Frame>,
+        config: &DetectionConfig,
+    ) -> Found {
+        let mut detections = self.events(events, frame);
+        let at = frame.map_or_else(Instant::now, |frame| frame.captured);
+        let pictures = self.snapshots.told(&mut detections, at, config);
+        Found { detections, pictures }
+    }
+
+    fn events(&mut self, events: Vec<TrackEvent>, frame: Option<&Frame>) -> Vec<Detection> {
+        let model = self.model().to_owned();
         events
             .into_iter()
             .map(|event| {
-                let (phase, track) = match event {
-                    TrackEvent::Started(track) => (DetectionPhase::Started, track),
-                    TrackEvent::Ended(track) => (DetectionPhase::Ended, track),
+                let (phase, id, track) = match event {
+                    TrackEvent::Started(track) => {
+                        let id = DetectionId::generate();
+                        self.ids.insert(track.id, id.clone());
+                        (DetectionPhase::Started, Some(id), track)
+                    }
+                    TrackEvent::Ended(track) => {
+                        (DetectionPhase::Ended, self.ids.remove(&track.id), track)
+                    }
                 };
                 Detection {
                     track_id: self.first_id.saturating_add(track.id - 1),
@@ -239,12 +293,14 @@ impl Analyser {
                     bounding_box: track.best.bbox,
                     frame_width: self.size.0,
                     frame_height: self.size.1,
-                    model: model.to_owned(),
+                    model: model.clone(),
                     captured_at: frame.map_or_else(Timestamp::now, |frame| frame.captured_at),
                     latency_micros: frame.map_or(0, |frame| {
                         u64::try_from(frame.captured.elapsed().as_micros()).unwrap_or(u64::MAX)
                     }),
                     zones: Some(track.zones.into_iter().map(String::from).collect()),
+                    id,
+                    snapshot: None,
                 }
             })
             .collect()

@@ -6,11 +6,12 @@
 //! restart.
 
 mod analyse;
+mod snapshot;
 
 use std::time::Duration;
 
 use cloudcore_protocol::{
-    Alert, CameraState, Detection,
+    Alert, CameraState,
     command::{Confidence, Seconds, StartDetection},
 };
 use tokio::{
@@ -19,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use analyse::Analyser;
+use analyse::{Analyser, Found};
 pub use analyse::{load_model, try_model};
 
 use crate::{
@@ -155,7 +156,7 @@ impl Watch {
             if let Some(running) = &mut analyser
                 && (!config.detection.enabled || !running.fits(&config))
             {
-                let ended = running.finish();
+                let ended = running.finish(&config.detection);
                 self.keep(ended, &cancel).await;
                 analyser = None;
                 next = Instant::now();
@@ -191,7 +192,8 @@ impl Watch {
         }
         if let Some(mut running) = analyser {
             // The agent stops: one try, its caller does not wait for a full disk.
-            if let Err(error) = self.outbox.detections(running.finish()).await {
+            let Found { detections, pictures } = running.finish(&self.settings.get().detection);
+            if let Err(error) = self.outbox.detections_with(detections, pictures).await {
                 tracing::warn!(%error, "what is in sight is not ended");
             }
         }
@@ -227,7 +229,7 @@ impl Watch {
             Err(error) => {
                 tracing::debug!(%error, "no frame");
                 if let Some(running) = analyser {
-                    let ended = running.finish();
+                    let ended = running.finish(&config.detection);
                     self.keep(ended, cancel).await;
                 }
                 return Instant::now() + retries.camera.next().max(Duration::from_millis(500));
@@ -242,8 +244,11 @@ impl Watch {
             match seen {
                 None => *analyser = Some(running),
                 Some(Ok(found)) => {
-                    *analyser = Some(running);
                     self.keep(found, cancel).await;
+                    // Encoding takes time, and what began is told before.
+                    let pictures = running.pictures(frame, &config.detection).await;
+                    self.keep(pictures, cancel).await;
+                    *analyser = Some(running);
                     self.tell_detection(told, None, cancel).await;
                     retries.model.reset();
                 }
@@ -251,7 +256,7 @@ impl Watch {
                     self.tell_detection(told, Some(&problem.message), cancel).await;
                     if problem.is_fatal {
                         // A fresh process at one of the next turns.
-                        let ended = running.finish();
+                        let ended = running.finish(&config.detection);
                         self.keep(ended, cancel).await;
                         return Instant::now() + retries.model.next();
                     }
@@ -292,7 +297,7 @@ impl Watch {
                 if done.is_ok()
                     && let Some(mut running) = analyser.take()
                 {
-                    let ended = running.finish();
+                    let ended = running.finish(&self.settings.get().detection);
                     self.keep(ended, cancel).await;
                 }
                 // Before the answer, so that what follows it sees it.
@@ -323,7 +328,7 @@ impl Watch {
         if let Some(fresh) = fresh
             && let Some(mut running) = analyser.replace(fresh)
         {
-            let ended = running.finish();
+            let ended = running.finish(&self.settings.get().detection);
             self.keep(ended, cancel).await;
         }
         self.detecting.send_replace(true);
@@ -334,12 +339,16 @@ impl Watch {
         })
     }
 
-    /// Keeps detections, however long the disk is full: nothing new is looked at meanwhile.
-    async fn keep(&self, detections: Vec<Detection>, cancel: &CancellationToken) {
-        if detections.is_empty() {
+    /// Keeps what was found, however long the disk is full: nothing new is looked at meanwhile.
+    async fn keep(&self, found: Found, cancel: &CancellationToken) {
+        if found.detections.is_empty() && found.pictures.is_empty() {
             return;
         }
-        while let Err(error) = self.outbox.detections(detections.clone()).await {
+        let keep = || {
+            let Found { detections, pictures } = found.clone();
+            self.outbox.detections_with(detections, pictures)
+        };
+        while let Err(error) = keep().await {
             tracing::warn!(%error, "detections are not kept, trying again");
             tokio::select! {
                 () = cancel.cancelled() => return,

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use cloudcore_protocol::Timestamp;
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -20,11 +20,14 @@ use crate::{
     http,
     models::Models,
     pki::{Https, Pki},
+    settings::Settings,
     webhooks::Webhooks,
 };
 
 /// How often old rows and files are removed, and the hub's certificate is looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(3600);
+/// How often the hub's own certificates are made anew.
+const RENEWAL: Duration = Duration::from_secs(24 * 3600);
 /// How often the certificate's files are looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
@@ -67,23 +70,30 @@ pub(super) struct Kept {
     pub(super) webhooks: Arc<Webhooks>,
     pub(super) pki: Arc<Pki>,
     pub(super) certificate: Option<Arc<Https>>,
+    pub(super) settings: Arc<Settings>,
 }
 
 pub(super) async fn keep_house(retention: Duration, kept: Kept, shutdown: CancellationToken) {
     let mut tick = tokio::time::interval(HOUSEKEEPING);
-    let mut ticks = 0_u64;
+    let mut changed = kept.settings.subscribe();
+    let mut renewed_at = Instant::now();
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return,
             _ = tick.tick() => {}
+            // What is kept for a shorter time from now on goes now. The sender lives as long as
+            // the settings.
+            _ = changed.changed() => {}
         }
-        let now = Timestamp::now().micros();
-        let before =
-            i64::try_from(retention.as_micros()).map_or(0, |kept| now.saturating_sub(kept));
+        let now = Timestamp::now();
+        let before = i64::try_from(retention.as_micros())
+            .map_or(0, |kept| now.micros().saturating_sub(kept));
         let before = Timestamp::from_micros(before);
+        let rules = kept.settings.live().retention.clone();
+        let limit = |object: &str| rules.before(object, now, before);
         let done = async {
             kept.devices.forget_heartbeats(before).await?;
-            kept.detections.forget(before).await?;
+            kept.detections.forget(&limit, &shutdown).await?;
             kept.apps.settle().await?;
             kept.diagnostics.forget(before).await?;
             kept.commands.forget(before).await?;
@@ -92,7 +102,8 @@ pub(super) async fn keep_house(retention: Duration, kept: Kept, shutdown: Cancel
             kept.answers.forget().await?;
             kept.webhooks.forget(before).await?;
             kept.models.tidy().await?;
-            while kept.blobs.remove_older(before).await? > 0 && !shutdown.is_cancelled() {}
+            kept.blobs.forget_pictures(before, &limit, &shutdown).await?;
+            kept.blobs.remove_unnamed(now, &shutdown).await?;
             Ok::<_, Error>(())
         };
         if let Err(error) = done.await {
@@ -100,13 +111,13 @@ pub(super) async fn keep_house(retention: Duration, kept: Kept, shutdown: Cancel
         }
         // The hub's certificates live 90 days; new ones each day cost nothing. Files are somebody
         // else's to renew.
-        if ticks > 0 && ticks.is_multiple_of(24) {
+        if renewed_at.elapsed() >= RENEWAL {
+            renewed_at = Instant::now();
             let own = kept.certificate.as_ref().filter(|certificate| certificate.is_own());
             let renewed = kept.pki.renew_link_certificate();
             if let Err(error) = renewed.and_then(|()| own.map_or(Ok(()), |own| own.renew())) {
                 tracing::error!(?error, "the hub's certificates can't be renewed");
             }
         }
-        ticks += 1;
     }
 }

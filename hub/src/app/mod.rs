@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     configuration::{self, Configurations},
     db::Db,
-    detections::Detections,
+    detections::{self, Detections},
     devices::{self, Devices},
     diagnostics::{self, Diagnostics},
     error::Result,
@@ -32,6 +32,7 @@ use crate::{
     keys::Keys,
     link::{Link, Registry},
     live::{self, Bus, Watching},
+    logs::{self, Logs},
     maintenance::{self, Maintenance},
     metrics::{self, Metrics},
     models::{self, Models},
@@ -137,7 +138,12 @@ impl Hub {
             },
         );
         let bus = Arc::new(Bus::default());
-        let blobs = Arc::new(Blobs::new(db.clone(), Arc::clone(&keys), Arc::clone(&objects)));
+        let blobs = Arc::new(Blobs::new(
+            db.clone(),
+            Arc::clone(&keys),
+            Arc::clone(&objects),
+            config.public_url.as_ref(),
+        ));
         let models = Models::open(
             db.clone(),
             Arc::clone(&objects),
@@ -161,7 +167,7 @@ impl Hub {
             Arc::clone(&settings),
         ));
         devices.load().await?;
-        let detections = Arc::new(Detections::new(db.clone()));
+        let detections = Arc::new(Detections::new(db.clone(), Arc::clone(&blobs)));
         let certificates = Arc::new(Certificates {
             db: db.clone(),
             pki: Arc::clone(&pki),
@@ -263,6 +269,11 @@ impl Hub {
                 ],
             ),
         };
+        let logs = Logs {
+            devices: Arc::clone(&devices),
+            registry: Arc::clone(&registry),
+            watching: Arc::clone(&watching),
+        };
         let metrics = Arc::new(Metrics {
             db: db.clone(),
             devices: Arc::clone(&devices),
@@ -291,6 +302,8 @@ impl Hub {
                 diagnostics::routes(Arc::clone(&diagnostics)),
                 mqtt::routes(Arc::clone(&mqtt)),
                 blobs::routes(Arc::clone(&blobs)),
+                detections::routes(Arc::clone(&detections)),
+                logs::routes(Arc::new(logs)),
                 models::routes(Arc::clone(&models), Arc::clone(&settings)),
                 live::routes(Arc::clone(&watching)),
                 webhooks::routes(Arc::clone(&webhooks)),
@@ -339,6 +352,7 @@ impl Hub {
                 webhooks,
                 pki,
                 certificate,
+                settings,
             },
             shutdown.clone(),
         ));

@@ -1,20 +1,27 @@
 //! Pictures that devices took: bytes in the object store, a row that names them, and signed links
 //! that expire.
 
+mod draw;
 mod pictures;
+mod retention;
 mod routes;
 
-use std::{sync::Arc, time::Duration};
+use std::{str::FromStr as _, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use cloudcore_protocol::{BlobHash, BlobHeader, DeviceId, Timestamp};
+use cloudcore_protocol::{BlobHash, BlobHeader, DetectionId, DeviceId, Timestamp};
 use ring::hmac;
+use tokio::{
+    sync::{Mutex, Semaphore},
+    time::timeout,
+};
+use url::Url;
 
 pub use routes::routes;
 
 use crate::{
     db::{self, Db},
-    error::{Error, Result},
+    error::{Code, Error, Result},
     keys::{self, Keys},
     objects::Objects,
 };
@@ -24,11 +31,23 @@ pub const MAX_BLOB_BYTES: u64 = 64 * 1024 * 1024;
 /// A link's life.
 const LINK_LIFE: Duration = Duration::from_secs(3600);
 
+/// Turns in which blobs are stored and removed, by hash.
+const TURNS: usize = 64;
+/// Pictures that are drawn on at once.
+const DRAWING: usize = 2;
+/// How long one waits for its turn.
+const DRAWING_WAIT: Duration = Duration::from_secs(10);
+
 /// The blobs.
 pub struct Blobs {
     db: Db,
     keys: Arc<Keys>,
     objects: Arc<Objects>,
+    /// Base of the links that watchers are told; they asked for nothing that could say it.
+    base: String,
+    /// One that is removed is not stored at the same time: its row and its bytes would not agree.
+    turns: [Mutex<()>; TURNS],
+    drawing: Arc<Semaphore>,
 }
 
 /// A blob's content.
@@ -47,8 +66,16 @@ fn key(device_id: &str, hash: &str) -> String {
 impl Blobs {
     /// Over this database and object store.
     #[must_use]
-    pub fn new(db: Db, keys: Arc<Keys>, objects: Arc<Objects>) -> Self {
-        Self { db, keys, objects }
+    pub fn new(db: Db, keys: Arc<Keys>, objects: Arc<Objects>, public_url: Option<&Url>) -> Self {
+        let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
+        let turns = std::array::from_fn(|_| Mutex::default());
+        Self { db, keys, objects, base, turns, drawing: Arc::new(Semaphore::new(DRAWING)) }
+    }
+
+    fn turn(&self, hash: &str) -> &Mutex<()> {
+        let number =
+            hash.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
+        &self.turns[number % TURNS]
     }
 
     /// Stores what a device sent; durable when this returns. Repeating it changes nothing.
@@ -65,45 +92,92 @@ impl Blobs {
             _ => "application/octet-stream",
         };
         let hash = header.hash.to_string();
+        let turn = self.turn(&hash).lock().await;
         self.objects.put(&key(device.as_str(), &hash), bytes).await?;
         let mut tx = self.db.write().await?;
         db::sql(
             "INSERT INTO blobs (device_id, hash, size, content_type, command_id, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6) \
-             ON CONFLICT (device_id, hash) DO UPDATE SET created_at = excluded.created_at",
+             ON CONFLICT (device_id, hash) DO UPDATE SET created_at = excluded.created_at, \
+             command_id = coalesce(excluded.command_id, blobs.command_id)",
         )
         .bind(device.as_str())
-        .bind(hash)
+        .bind(&hash)
         .bind(i64::try_from(header.size).unwrap_or(i64::MAX))
         .bind(content_type)
         .bind(header.command_id.as_ref().map(ToString::to_string))
         .bind(Timestamp::now().micros())
         .run(&mut tx)
         .await?;
+        let mut replaced = Vec::new();
         if content_type.starts_with("image/") {
-            pictures::note(&mut tx, device, header).await?;
+            replaced = pictures::note(&mut tx, device, header).await?;
         }
-        tx.commit().await
+        tx.commit().await?;
+        drop(turn);
+        for old in replaced {
+            // One that stays is found by the next sweep.
+            if let Err(error) = self.remove_if_unnamed(device.as_str(), &old, None).await {
+                tracing::warn!(%device, ?error, "a picture that was replaced is not removed");
+            }
+        }
+        Ok(())
     }
 
-    /// A blob's bytes.
+    /// The bytes of a blob, by its hash, or of the best picture of a detected object, by its id.
     ///
     /// # Errors
     /// API-004 when there is none.
-    pub async fn get(&self, device: &DeviceId, hash: &str) -> Result<Blob> {
-        let missing = || Error::not_found("picture", hash);
+    pub async fn get(&self, device: &DeviceId, name: &str) -> Result<Blob> {
+        let missing = || Error::not_found("picture", name);
+        let hash = match DetectionId::from_str(name) {
+            Ok(id) => pictures::snapshot_of(&self.db, device, &id).await?.ok_or_else(missing)?,
+            Err(_) => name.to_owned(),
+        };
         let content_type: String =
             db::sql("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device.as_str())
-                .bind(hash)
+                .bind(&hash)
                 .optional_value(&self.db)
                 .await?
                 .ok_or_else(missing)?;
-        let bytes = self.objects.get(&key(device.as_str(), hash)).await?.ok_or_else(missing)?;
+        let bytes = self.objects.get(&key(device.as_str(), &hash)).await?.ok_or_else(missing)?;
         Ok(Blob { content_type, bytes })
     }
 
-    /// A path, with its query, that serves the blob to anybody for an hour.
+    /// The same as a picture with the objects drawn into it: the one that was asked for by id, or
+    /// all that are known of it.
+    ///
+    /// # Errors
+    /// As [`Self::get`], API-001 for what is no picture that can be drawn on, API-009 when too many
+    /// are drawn on.
+    pub async fn get_with_boxes(&self, device: &DeviceId, name: &str) -> Result<Blob> {
+        let boxes = pictures::boxes(&self.db, device, name).await?;
+        let blob = self.get(device, name).await?;
+        if boxes.is_empty() {
+            return Ok(blob);
+        }
+        let busy = || Error::new(Code::Unavailable, "too many pictures are drawn on: try again");
+        let place = Arc::clone(&self.drawing).acquire_owned();
+        let place = timeout(DRAWING_WAIT, place).await.map_err(|_| busy())?;
+        let place = place.map_err(Error::internal)?;
+        let drawn = tokio::task::spawn_blocking(move || {
+            // Held for as long as it is drawn, also where nobody waits for it any more.
+            let _place = place;
+            draw::boxes(&blob, &boxes)
+        });
+        let bytes = drawn.await.map_err(Error::internal)??;
+        Ok(Blob { content_type: "image/jpeg".into(), bytes: bytes.into() })
+    }
+
+    /// A link for those who are told without having asked; see [`Self::link`].
+    #[must_use]
+    pub fn url(&self, device_id: &str, name: &str) -> String {
+        format!("{}{}", self.base, self.link(device_id, name))
+    }
+
+    /// A path, with its query, that serves a blob, or the best picture of a detected object, to
+    /// anybody for an hour.
     #[must_use]
     pub fn link(&self, device_id: &str, hash: &str) -> String {
         let expires = Timestamp::now().plus(LINK_LIFE).seconds();
@@ -130,31 +204,6 @@ impl Blobs {
             .value(&self.db)
             .await?;
         Ok(u64::try_from(sum).unwrap_or(0))
-    }
-
-    /// Removes what is older than `before`; how many there were.
-    ///
-    /// # Errors
-    /// The database's or the object store's.
-    pub async fn remove_older(&self, before: Timestamp) -> Result<usize> {
-        pictures::forget_older(&self.db, before).await?;
-        let old: Vec<(String, String)> =
-            db::sql("SELECT device_id, hash FROM blobs WHERE created_at < $1 LIMIT 1000")
-                .bind(before.micros())
-                .all(&self.db)
-                .await?;
-        for (device, hash) in &old {
-            // The bytes first: a row without bytes is an honest 404, bytes without a row are lost.
-            self.objects.delete(&key(device, hash)).await?;
-            let mut tx = self.db.write().await?;
-            db::sql("DELETE FROM blobs WHERE device_id = $1 AND hash = $2")
-                .bind(device)
-                .bind(hash)
-                .run(&mut tx)
-                .await?;
-            tx.commit().await?;
-        }
-        Ok(old.len())
     }
 }
 

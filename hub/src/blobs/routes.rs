@@ -8,12 +8,15 @@ use axum::{
     http::header,
     response::{IntoResponse, Response},
 };
-use cloudcore_protocol::{DeviceId, Timestamp};
+use cloudcore_protocol::{BoundingBox, DetectionId, DeviceId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::Blobs;
+use super::{
+    Blobs,
+    pictures::{Filter, Kind},
+};
 use crate::{
     api::{BaseUrl, Path, Query, Refusal},
     auth::Viewer,
@@ -32,16 +35,22 @@ struct Link {
     expires: i64,
     /// That this hub made it.
     signature: String,
+    /// Whether boxes and labels of what was detected are drawn into it; it is a JPEG then.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    boxes: bool,
 }
 
 /// Get a picture
 ///
-/// By the `image_url` of a command's result, which anybody may open until it ends.
+/// By the `image_url` of a command's result, a detection or a list, which anybody may open until it
+/// ends. That of a detection shows the best picture of the object that there is so far. `boxes=true`
+/// may be added to each.
 #[utoipa::path(get, path = "/api/kubeedge/images/{device_id}/{hash}", operation_id = "get_image",
     tag = "Commands",
     security(()),
     params(("device_id" = String, Path, description = "Whose picture", max_length = 100),
-        ("hash" = String, Path, description = "Its SHA-256, hex"), Link),
+        ("hash" = String, Path, description = "Its SHA-256, hex, or the id of a detection"), Link),
     responses((status = 200, description = "The picture", content(
         (String = "image/jpeg"), (String = "image/png"),
         (String = "application/octet-stream")))))]
@@ -57,12 +66,20 @@ async fn image(
         )
         .into());
     }
-    let blob = blobs.get(&device, &hash).await?;
+    let blob = match link.boxes {
+        true => blobs.get_with_boxes(&device, &hash).await?,
+        false => blobs.get(&device, &hash).await?,
+    };
+    // A better picture of a detection may come; what a hash names stays the same.
+    let caching = match hash.parse::<DetectionId>() {
+        Ok(_) => "private, max-age=5",
+        Err(_) => "private, max-age=3600, immutable",
+    };
     Ok((
         [
             (header::CONTENT_TYPE, blob.content_type),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff".into()),
-            (header::CACHE_CONTROL, "private, max-age=3600, immutable".into()),
+            (header::CACHE_CONTROL, caching.into()),
         ],
         blob.bytes,
     )
@@ -76,7 +93,14 @@ struct Page {
     #[param(minimum = 1, maximum = 500)]
     limit: Option<i64>,
     /// The `next_cursor` of the page before.
-    cursor: Option<i64>,
+    #[param(pattern = r"^[0-9]{1,18}\.[0-9]{1,18}$", example = "1705314600000000.17")]
+    cursor: Option<String>,
+    /// Only of this kind.
+    kind: Option<Kind>,
+    /// Only of this detected object.
+    #[param(value_type = Option<String>, pattern = "^det_[0-7][0-9A-HJKMNP-TV-Z]{25}$",
+        example = "det_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+    detection_id: Option<DetectionId>,
 }
 
 /// A picture that a device took.
@@ -94,9 +118,26 @@ struct DevicePicture {
     size_bytes: i64,
     /// SHA-256 of the file, hex.
     sha256: String,
-    /// The command that asked for it; null for one of the device's schedule (`capture_interval`).
+    /// Why it was taken: a `command`, the device's schedule (`scheduled`, see `capture_interval`),
+    /// the best look at a detected object (`snapshot`), or what was there before one came
+    /// (`pre_roll`).
+    kind: Kind,
+    /// The command that asked for it, if one did.
     #[schema(example = "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
     command_id: Option<String>,
+    /// The detected object that it was taken of, if it was.
+    #[schema(example = "det_01ARZ3NDEKTSV4RRFFQ69G5FAV")]
+    detection_id: Option<String>,
+    /// That object's label.
+    #[schema(example = "person")]
+    object: Option<String>,
+    /// Its score in this picture, 0 to 1.
+    #[schema(example = 0.95)]
+    confidence: Option<f64>,
+    /// Where it is, in pixels of this picture.
+    #[schema(value_type = Option<Object>,
+        example = json!({ "x": 10.0, "y": 20.0, "width": 100.0, "height": 200.0 }))]
+    bounding_box: Option<BoundingBox>,
 }
 
 /// Pictures.
@@ -110,12 +151,13 @@ struct PictureList {
     /// Newest first.
     pictures: Vec<DevicePicture>,
     /// For the next page; null on the last.
-    next_cursor: Option<i64>,
+    #[schema(example = "1705314600000000.17")]
+    next_cursor: Option<String>,
 }
 
 /// List a device's pictures, newest first
 ///
-/// Those of commands and those of its schedule, which it keeps while it is cut off.
+/// Those of commands, of its schedule and of what it detected; it keeps them while it is cut off.
 #[utoipa::path(get, path = "/api/kubeedge/device/{device_id}/pictures",
     operation_id = "list_pictures", tag = "Commands",
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
@@ -133,19 +175,25 @@ async fn pictures(
     if !(1..=500).contains(&limit) {
         return Err(Error::invalid("limit must be 1 to 500").into());
     }
-    let before = page.cursor.map(Timestamp::from_micros);
-    let found = blobs.pictures(&device_id, before, limit).await?;
+    let after = page.cursor.as_deref().map(str::parse).transpose()?;
+    let filter = Filter { after, kind: page.kind, detection_id: page.detection_id, limit };
+    let found = blobs.pictures(&device_id, &filter).await?;
     let full = i64::try_from(found.len()).is_ok_and(|count| count == limit);
-    let next_cursor = found.last().filter(|_| full).map(|last| last.captured_at.micros());
+    let next_cursor = found.last().filter(|_| full).map(|last| last.cursor().to_string());
     let pictures: Vec<_> = found
         .into_iter()
         .map(|picture| DevicePicture {
-            timestamp: picture.captured_at,
+            timestamp: picture.captured_at(),
             image_url: format!("{base}{}", blobs.link(device_id.as_str(), &picture.hash)),
+            kind: picture.kind(),
+            detection_id: picture.detection_id().map(str::to_owned),
+            bounding_box: picture.bounding_box(),
             content_type: picture.content_type,
-            size_bytes: picture.bytes,
+            size_bytes: picture.size,
             sha256: picture.hash,
             command_id: picture.command_id,
+            object: picture.object,
+            confidence: picture.confidence,
         })
         .collect();
     Ok(Json(PictureList { device_id, count: pictures.len(), pictures, next_cursor }))

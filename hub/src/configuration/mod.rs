@@ -3,7 +3,7 @@
 
 mod routes;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
@@ -12,7 +12,7 @@ pub use routes::routes;
 
 use crate::{
     error::{Error, Result},
-    settings::{Live, Settings, Thresholds},
+    settings::{Live, Retention, Settings, Thresholds},
 };
 
 /// What flags and file gave, and what was bound: it holds until the hub ends.
@@ -40,6 +40,7 @@ pub struct Configuration {
     /// Days that heartbeats, detections, ended commands and pictures are kept.
     #[schema(minimum = 1, maximum = 3650)]
     retention_days: u64,
+    retention: Retention,
     alerts: Thresholds,
 }
 
@@ -125,6 +126,50 @@ pub struct Change {
     max_devices: Option<u32>,
     security: Option<SecurityChange>,
     alerts: Option<AlertsChange>,
+    retention: Option<RetentionChange>,
+}
+
+/// How long what was detected is kept.
+#[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RetentionChange {
+    /// Days that detections of an object are kept, with their pictures, by its label; `*` is for
+    /// all others. It takes the place of what was there; without any, `retention_days` holds.
+    #[schema(example = json!({ "person": 30, "*": 7 }))]
+    objects: Option<BTreeMap<String, u32>>,
+}
+
+/// Most rules of [`RetentionChange::objects`].
+const MAX_RULES: usize = 100;
+/// Longest label, characters.
+const MAX_LABEL: usize = 100;
+
+impl RetentionChange {
+    /// # Errors
+    /// API-001, naming what can't be.
+    fn over(&self, old: &mut Retention) -> Result<()> {
+        let Some(objects) = &self.objects else { return Ok(()) };
+        if objects.len() > MAX_RULES {
+            return Err(Error::invalid(format!(
+                "retention.objects must have at most {MAX_RULES} entries"
+            )));
+        }
+        for (label, days) in objects {
+            if !(1..=MAX_LABEL).contains(&label.chars().count()) {
+                return Err(Error::invalid(format!(
+                    "retention.objects: a label has 1 to {MAX_LABEL} characters"
+                )));
+            }
+            if !(1..=3650).contains(days) {
+                let label = crate::api::clip(label, 40);
+                return Err(Error::invalid(format!(
+                    "retention.objects: '{label}' must be 1 to 3650 days"
+                )));
+            }
+        }
+        old.objects.clone_from(objects);
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default, Deserialize, utoipa::ToSchema)]
@@ -174,6 +219,9 @@ impl Change {
             let limit = &mut live.rate_limit;
             set(limit, security.rate_limit, "security.rate_limit", 1, 1_000_000)?;
             live.require_tls = security.require_tls.unwrap_or(live.require_tls);
+        }
+        if let Some(retention) = &self.retention {
+            retention.over(&mut live.retention)?;
         }
         if let Some(new) = &self.alerts {
             let old = &mut live.alerts;
@@ -244,6 +292,7 @@ impl Configurations {
             },
             limits: Limits { max_devices: live.max_devices },
             retention_days: *retention_days,
+            retention: live.retention.clone(),
             alerts: live.alerts.clone(),
         }
     }
@@ -288,6 +337,9 @@ mod tests {
             (r#"{"max_devices": 1000001}"#, "max_devices"),
             (r#"{"security": {"rate_limit": 0}}"#, "security.rate_limit"),
             (r#"{"alerts": {"temperature_celsius": 151}}"#, "alerts.temperature_celsius"),
+            (r#"{"retention": {"objects": {"cat": 0}}}"#, "retention.objects"),
+            (r#"{"retention": {"objects": {"*": 3651}}}"#, "retention.objects"),
+            (r#"{"retention": {"objects": {"": 1}}}"#, "retention.objects"),
         ] {
             let change: Change = serde_json::from_str(bad).unwrap();
             let refused = change.over(Live::default()).unwrap_err();

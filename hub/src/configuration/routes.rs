@@ -34,6 +34,7 @@ pub fn routes(configurations: Arc<Configurations>) -> OpenApiRouter {
                           "require_tls": false, "rate_limit": 100 },
             "limits": { "max_devices": 10000 },
             "retention_days": 30,
+            "retention": { "objects": { "person": 30, "*": 7 } },
             "alerts": { "cpu_percent": 90, "cpu_seconds": 300, "memory_percent": 90,
                         "temperature_celsius": 80, "disk_percent": 90, "certificate_days": 7 }
         })))

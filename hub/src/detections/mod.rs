@@ -1,11 +1,20 @@
 //! What cameras saw: stored once each, counted per device, told to the watchers.
 
+mod list;
+mod routes;
+
+use std::sync::Arc;
+
 use cloudcore_protocol::{Detection, DetectionPhase, DeviceId, NodeName, Timestamp};
 use serde_json::{Value, json};
 use sqlx::FromRow;
+use tokio_util::sync::CancellationToken;
+
+pub use routes::routes;
 
 use crate::{
     api,
+    blobs::Blobs,
     db::{self, Db, Write},
     error::Result,
     live::{Event, News, What},
@@ -40,6 +49,7 @@ impl Totals {
 /// The detections.
 pub struct Detections {
     db: Db,
+    blobs: Arc<Blobs>,
 }
 
 const fn phase(phase: DetectionPhase) -> &'static str {
@@ -50,10 +60,10 @@ const fn phase(phase: DetectionPhase) -> &'static str {
 }
 
 impl Detections {
-    /// Over this database.
+    /// Over this database, with pictures there.
     #[must_use]
-    pub const fn new(db: Db) -> Self {
-        Self { db }
+    pub const fn new(db: Db, blobs: Arc<Blobs>) -> Self {
+        Self { db, blobs }
     }
 
     /// How much a device saw since it joined.
@@ -92,20 +102,53 @@ impl Detections {
         .await?)
     }
 
-    /// Removes detections received before `before`.
+    /// Forgets detections received before what `limit` says of their object, in small
+    /// transactions; until `shutdown`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn forget(&self, before: Timestamp) -> Result<u64> {
-        let mut tx = self.db.write().await?;
-        let gone = db::sql("DELETE FROM detections WHERE received_at < $1")
-            .bind(before.micros())
-            .run(&mut tx)
-            .await?;
-        tx.commit().await?;
-        Ok(gone)
+    pub async fn forget(
+        &self,
+        limit: &(impl Fn(&str) -> Timestamp + Sync),
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        let mut last = String::new();
+        while let Some(object) = self.next_object(&last).await? {
+            let before = limit(&object);
+            loop {
+                if shutdown.is_cancelled() {
+                    return Ok(());
+                }
+                let mut tx = self.db.write().await?;
+                let gone = db::sql(
+                    "DELETE FROM detections WHERE id IN (SELECT id FROM detections \
+                     WHERE object = $1 AND received_at < $2 ORDER BY received_at LIMIT $3)",
+                )
+                .bind(&object)
+                .bind(before.micros())
+                .bind(BATCH)
+                .run(&mut tx)
+                .await?;
+                tx.commit().await?;
+                if gone == 0 {
+                    break;
+                }
+            }
+            last = object;
+        }
+        Ok(())
+    }
+
+    async fn next_object(&self, last: &str) -> Result<Option<String>> {
+        Ok(db::sql("SELECT min(object) FROM detections WHERE object > $1")
+            .bind(last)
+            .value(&self.db)
+            .await?)
     }
 }
+
+/// Rows that are forgotten at once.
+const BATCH: i64 = 500;
 
 /// Stores detections by two statements for all of them.
 ///
@@ -133,6 +176,7 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
                 d.captured_at.micros(),
                 latency(d, now),
                 json!(zones(d)).to_string(),
+                d.id,
             ])
         })
         .collect();
@@ -140,11 +184,11 @@ pub async fn record(tx: &mut Write, rows: &[DetectionRow<'_>]) -> Result<()> {
     db::sql(
         "INSERT INTO detections (device_id, track_id, phase, object, confidence, bounding_box, \
          frame_width, frame_height, model, captured_at, latency_us, received_at, \
-         zones) \
+         zones, detection_id) \
          SELECT value->>0, CAST(value->>1 AS BIGINT), value->>2, value->>3, \
          CAST(value->>4 AS DOUBLE PRECISION), value->>5, CAST(value->>6 AS BIGINT), \
          CAST(value->>7 AS BIGINT), value->>8, CAST(value->>9 AS BIGINT), \
-         CAST(value->>10 AS BIGINT), $2, value->>11 FROM {rows}",
+         CAST(value->>10 AS BIGINT), $2, value->>11, value->>12 FROM {rows}",
     )
     .bind(&all)
     .bind(now.micros())
@@ -191,11 +235,24 @@ fn zones(detection: &Detection) -> Vec<&str> {
     zones.map(|zone| api::clip(zone, MAX_OBJECT)).collect()
 }
 
+/// Where anybody may see what was detected, for an hour; `None` where its device takes no picture.
+#[must_use]
+pub fn image_url(blobs: &Blobs, device: &DeviceId, detection: &Detection) -> Option<String> {
+    let pictured = detection.id.as_ref().filter(|_| detection.snapshot == Some(true));
+    pictured.map(|id| blobs.url(device.as_str(), id.as_str()))
+}
+
 /// What watchers are told of it.
 #[must_use]
-pub fn news(device: &DeviceId, node: &NodeName, detection: &Detection) -> News {
+pub fn news(
+    device: &DeviceId,
+    node: &NodeName,
+    detection: &Detection,
+    image_url: Option<&str>,
+) -> News {
     let what = What::Detection {
         detection,
+        image_url,
         phase: phase(detection.phase),
         confidence: score(detection.confidence),
         zones: &zones(detection),

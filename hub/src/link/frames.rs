@@ -21,6 +21,8 @@ pub(super) enum FrameError {
     Read(#[from] quinn::ReadError),
     #[error("the stream broke: {0}")]
     Write(#[from] quinn::WriteError),
+    #[error("no stream: {0}")]
+    Open(#[from] quinn::ConnectionError),
     #[error("the peer stalled in the middle of a frame")]
     Stalled,
     #[error("the stream ended in the middle of a frame")]
@@ -28,6 +30,7 @@ pub(super) enum FrameError {
 }
 
 /// Reads frames.
+#[derive(Debug)]
 pub(super) struct FrameReader {
     stream: RecvStream,
     buffer: BytesMut,
@@ -97,6 +100,12 @@ impl FrameWriter {
     /// The stream itself, for what is no frame. Everything was flushed before.
     pub(super) fn into_inner(self) -> SendStream {
         self.stream
+    }
+
+    /// Ends the stream; what was flushed still goes out.
+    pub(super) fn end(mut self) {
+        // One that the peer has closed needs no end.
+        let _ = self.stream.finish();
     }
 
     /// Ends the stream and waits until the peer has it all, or a second.

@@ -5,6 +5,7 @@
 //! off without touching any other session.
 
 mod frames;
+mod logs;
 mod registry;
 mod session;
 mod streams;
@@ -22,6 +23,7 @@ use quinn::{Endpoint, TransportConfig, VarInt, crypto::rustls::QuicServerConfig}
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use logs::LogStream;
 pub use registry::{Carrier, Registry, Session};
 
 use crate::error::{Error, Result};

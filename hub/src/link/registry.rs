@@ -10,7 +10,7 @@ use std::{
 };
 
 use cloudcore_protocol::{DeviceId, Frame, GoodbyeReason, NodeName, Timestamp};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 
 /// Frames that wait for one device.
 pub(super) const QUEUE: usize = 1024;
@@ -32,6 +32,11 @@ pub struct Session {
     pub capabilities: Vec<String>,
     /// The agent's outbox, which gives its sequence numbers meaning.
     pub outbox_id: u64,
+    /// The connection under it, for streams beside its own; none for a session that is not the
+    /// link's.
+    pub(super) connection: Option<quinn::Connection>,
+    /// Places of those who follow the agent's log.
+    pub(super) followers: Arc<Semaphore>,
     pub(super) queue: mpsc::Sender<Frame>,
     pub(super) end: watch::Sender<Option<GoodbyeReason>>,
     /// Whether it takes frames yet.
@@ -121,13 +126,19 @@ impl Session {
 pub struct Registry {
     sessions: Mutex<HashMap<DeviceId, Arc<Session>>>,
     generation: AtomicU64,
+    /// Places of those who follow a log, of all devices.
+    pub(super) followers: Arc<Semaphore>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
         // From the time, so that generations grow over restarts.
         let first = u64::try_from(Timestamp::now().micros()).unwrap_or(1);
-        Self { sessions: Mutex::default(), generation: AtomicU64::new(first) }
+        Self {
+            sessions: Mutex::default(),
+            generation: AtomicU64::new(first),
+            followers: Arc::new(Semaphore::new(super::logs::IN_ALL)),
+        }
     }
 }
 
@@ -153,6 +164,8 @@ impl Registry {
             fingerprint: String::new(),
             capabilities: Vec::new(),
             outbox_id: 0,
+            connection: None,
+            followers: Session::follower_places(),
             queue: queue_in,
             end: end_in,
             ready: AtomicBool::new(false),

@@ -111,6 +111,8 @@ pub(super) async fn hello<P: Peers>(
         fingerprint,
         capabilities: hello.capabilities.iter().take(MAX_CAPABILITIES).cloned().collect(),
         outbox_id: hello.outbox_id,
+        connection: Some(connection.clone()),
+        followers: Session::follower_places(),
         queue: queue_in,
         end: end_in,
         ready: AtomicBool::new(true),

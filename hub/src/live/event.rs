@@ -147,6 +147,8 @@ pub enum What<'a> {
     Detection {
         /// As its device said.
         detection: &'a Detection,
+        /// Where anybody may see it, for an hour.
+        image_url: Option<&'a str>,
         /// `started` or `ended`.
         phase: &'a str,
         /// 0 to 1.
@@ -251,7 +253,7 @@ impl Event<'_> {
                 both(stream, message, json!({ "cpu": cpu, "memory": memory }));
                 both(stream, message, vitals.clone());
             }
-            What::Detection { detection: d, phase, confidence, zones } => {
+            What::Detection { detection: d, image_url, phase, confidence, zones } => {
                 both(stream, message, json!({ "object": d.object }));
                 // The stream's is a text, so the number stands beside it.
                 stream.insert("confidence".into(), json!(format!("{confidence:.2}")));
@@ -259,6 +261,8 @@ impl Event<'_> {
                 message.insert("confidence".into(), rounded(confidence));
                 let rest = json!({
                     "phase": phase,
+                    "detection_id": d.id,
+                    "image_url": image_url,
                     "track_id": d.track_id,
                     "bounding_box": d.bounding_box,
                     "frame_width": d.frame_width,

@@ -60,6 +60,14 @@ impl Watching {
         (taken(MAX_STREAMS, &self.streams), taken(MAX_SOCKETS, &self.sockets))
     }
 
+    /// Returns when a stream of this watcher has to end: when it is dismissed or the hub stops.
+    pub async fn over(&self, grant: Option<Grant>) {
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            () = self.dismissed(grant) => {}
+        }
+    }
+
     /// Returns when a watcher may not watch any more: when what let it in is over or withdrawn.
     pub(super) async fn dismissed(&self, grant: Option<Grant>) {
         let Some(grant) = grant else { return std::future::pending().await };

@@ -108,12 +108,7 @@ pub(super) async fn watch(
         .chain(stream::iter(missed))
         .chain(live)
         .map(Ok::<_, Infallible>)
-        .take_until(async move {
-            tokio::select! {
-                () = watching.shutdown.cancelled() => {}
-                () = watching.dismissed(grant) => {}
-            }
-        });
+        .take_until(async move { watching.over(grant).await });
     // A first comment opens the stream at once for clients and proxies that wait for a byte.
     let open = stream::iter([Ok(Event::default().comment("open").retry(RETRY))]);
     let sse = Sse::new(open.chain(events)).keep_alive(KeepAlive::new().interval(KEEP_ALIVE));

@@ -266,7 +266,7 @@ impl Writer {
                 }
                 What::Detection(detection) => {
                     seen.push(DetectionRow { device_id, detection });
-                    news.push(detections::news(device_id, node, detection));
+                    news.push(detections::news(device_id, node, detection, None));
                 }
                 What::Result(id, event, ending) => changes
                     .extend(commands::apply(&mut tx, id, Some(device_id), *event, ending).await?),

@@ -17,8 +17,8 @@ pub use apps::{
     Memory, RemoveApp, Resources,
 };
 pub use parameters::{
-    CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, Quality,
-    Resolution, Seconds, SetConfig, StartDetection, UpdateAgent, Version,
+    CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, PreRoll,
+    PreRollPictures, Quality, Resolution, Seconds, SetConfig, StartDetection, UpdateAgent, Version,
 };
 pub use scene::{Few, Filters, Label, Labels, Masks, ObjectFilter, Point, Polygon, Zone, Zones};
 pub use tools::{

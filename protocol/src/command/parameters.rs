@@ -64,6 +64,80 @@ pub struct SetConfig {
     pub model: Option<ModelId>,
     /// From scheduled picture to picture; 0 for none.
     pub capture_interval: Option<CaptureInterval>,
+    /// Whether the best look at each object is kept as a picture.
+    pub snapshots: Option<bool>,
+    /// Quality of these pictures, and of those from before an object came.
+    pub snapshot_quality: Option<Quality>,
+    /// How far before an object came its pictures begin; 0 for none.
+    pub pre_roll: Option<PreRoll>,
+    /// How many there are.
+    pub pre_roll_pictures: Option<PreRollPictures>,
+}
+
+/// How far before an object came its pictures begin: 1 to 30 seconds, or 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize, Deserialize)]
+#[serde(try_from = "f64", into = "f64")]
+pub struct PreRoll(f64);
+
+impl PreRoll {
+    /// `None` where there are none.
+    #[must_use]
+    pub fn duration(self) -> Option<std::time::Duration> {
+        (self.0 > 0.0).then(|| std::time::Duration::from_secs_f64(self.0))
+    }
+}
+
+impl TryFrom<f64> for PreRoll {
+    type Error = &'static str;
+    fn try_from(value: f64) -> Result<Self, Self::Error> {
+        if value == 0.0 || (1.0..=30.0).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("pre_roll must be 1 to 30 seconds, or 0")
+        }
+    }
+}
+
+impl From<PreRoll> for f64 {
+    fn from(span: PreRoll) -> Self {
+        span.0
+    }
+}
+
+/// 1 to 10 pictures from before an object came; 3 where nothing is said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub struct PreRollPictures(u8);
+
+impl PreRollPictures {
+    /// 1 to 10.
+    #[must_use]
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for PreRollPictures {
+    fn default() -> Self {
+        Self(3)
+    }
+}
+
+impl TryFrom<u8> for PreRollPictures {
+    type Error = &'static str;
+    fn try_from(value: u8) -> Result<Self, Self::Error> {
+        if (1..=10).contains(&value) {
+            Ok(Self(value))
+        } else {
+            Err("pre_roll_pictures must be 1 to 10")
+        }
+    }
+}
+
+impl From<PreRollPictures> for u8 {
+    fn from(count: PreRollPictures) -> Self {
+        count.0
+    }
 }
 
 /// From scheduled picture to picture: 1 second to a day, or 0 for no schedule.

@@ -1,7 +1,8 @@
 //! What looks into a device: its log, its owner's programs, its files.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, str::FromStr, time::Duration};
 
+use minicbor::{Decode, Encode};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -54,20 +55,53 @@ impl From<LogLines> for u16 {
 }
 
 /// How urgent a line is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    Serialize,
+    Deserialize,
+    Encode,
+    Decode,
+)]
 #[serde(rename_all = "lowercase")]
+#[cbor(index_only)]
 pub enum LogLevel {
     /// Most urgent.
+    #[n(0)]
     Error,
     /// Something is wrong, and goes on.
+    #[n(1)]
     Warn,
     /// What an operator wants to know.
+    #[n(2)]
     Info,
     /// What a developer wants to know.
+    #[n(3)]
     Debug,
     /// Everything.
+    #[n(4)]
     #[default]
     Trace,
+}
+
+impl LogLevel {
+    /// In capitals, as logs have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "ERROR",
+            Self::Warn => "WARN",
+            Self::Info => "INFO",
+            Self::Debug => "DEBUG",
+            Self::Trace => "TRACE",
+        }
+    }
 }
 
 /// From when on, by the device's clock.
@@ -80,6 +114,14 @@ pub enum Since {
 }
 
 impl Since {
+    fn ago(seconds: f64) -> Result<Self, &'static str> {
+        if (0.0..=31_536_000.0).contains(&seconds) {
+            Ok(Self::Ago(Duration::from_secs_f64(seconds)))
+        } else {
+            Err("since must be 0 to 31536000 seconds")
+        }
+    }
+
     /// As a time.
     #[must_use]
     pub fn from(self, now: Timestamp) -> Timestamp {
@@ -89,6 +131,22 @@ impl Since {
                 now.micros().saturating_sub(i64::try_from(ago.as_micros()).unwrap_or(i64::MAX)),
             ),
         }
+    }
+}
+
+impl FromStr for Since {
+    type Err = String;
+
+    /// An RFC 3339 time, or so many seconds ago.
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(ago) = text.parse::<f64>() {
+            return Self::ago(ago).map_err(str::to_owned);
+        }
+        OffsetDateTime::parse(text, &Rfc3339)
+            .ok()
+            .and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1000).ok())
+            .map(|micros| Self::At(Timestamp::from_micros(micros)))
+            .ok_or_else(|| format!("since '{}' is no RFC 3339 time", short(text)))
     }
 }
 
@@ -103,17 +161,8 @@ fn since<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Since>, D:
         .map_err(|_| D::Error::custom("since must be an RFC 3339 time or a number of seconds"))?;
     match said {
         None => Ok(None),
-        Some(Said::Seconds(ago)) if (0.0..=31_536_000.0).contains(&ago) => {
-            Ok(Some(Since::Ago(Duration::from_secs_f64(ago))))
-        }
-        Some(Said::Seconds(_)) => Err(D::Error::custom("since must be 0 to 31536000 seconds")),
-        Some(Said::Text(text)) => OffsetDateTime::parse(&text, &Rfc3339)
-            .ok()
-            .and_then(|at| i64::try_from(at.unix_timestamp_nanos() / 1000).ok())
-            .map(|micros| Some(Since::At(Timestamp::from_micros(micros))))
-            .ok_or_else(|| {
-                D::Error::custom(format!("since '{}' is no RFC 3339 time", short(&text)))
-            }),
+        Some(Said::Seconds(ago)) => Since::ago(ago).map(Some).map_err(D::Error::custom),
+        Some(Said::Text(text)) => text.parse().map(Some).map_err(D::Error::custom),
     }
 }
 

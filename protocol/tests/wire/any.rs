@@ -2,11 +2,12 @@
 
 use cloudcore_protocol::{
     Alert, AppState, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand,
-    Command, CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase,
-    DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
-    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelId,
-    ModelRefused, ModelReply, ModelRequest, NodeName, Platform, ReleaseHeader, ReleaseRequest,
-    RenewNow, RenewReply, RenewRequest, Secret, Timestamp, Unsupported, Welcome,
+    Command, CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionId,
+    DetectionPhase, DeviceId, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat,
+    Hello, JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, LogBatch, LogLine,
+    LogRequest, ModelFound, ModelId, ModelRefused, ModelReply, ModelRequest, NodeName, PictureKind,
+    PictureOf, Platform, ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Secret,
+    Timestamp, Unsupported, Welcome, command::LogLevel,
 };
 use minicbor::bytes::ByteVec;
 use proptest::{collection::vec, num::f32, option::of, prelude::*, sample::select};
@@ -137,18 +138,67 @@ pub(crate) fn heartbeat() -> impl Strategy<Value = Heartbeat> {
         )
 }
 
+fn detection_id() -> impl Strategy<Value = DetectionId> {
+    "det_[0-7][0-9A-HJKMNP-TV-Z]{25}".prop_map(|text| text.parse().unwrap())
+}
+
+fn bounding_box() -> impl Strategy<Value = BoundingBox> {
+    [number(), number(), number(), number()].prop_map(|[x, y, width, height]| BoundingBox {
+        x,
+        y,
+        width,
+        height,
+    })
+}
+
+fn picture_of() -> impl Strategy<Value = PictureOf> {
+    let kind = select(vec![PictureKind::Snapshot, PictureKind::PreRoll]);
+    (detection_id(), kind, text(), of(number()), of(bounding_box())).prop_map(
+        |(id, kind, object, confidence, bounding_box)| PictureOf {
+            id,
+            kind,
+            object,
+            confidence,
+            bounding_box,
+        },
+    )
+}
+
+fn log_level() -> impl Strategy<Value = LogLevel> {
+    use LogLevel as L;
+    select(vec![L::Error, L::Warn, L::Info, L::Debug, L::Trace])
+}
+
+fn log_request() -> impl Strategy<Value = LogRequest> {
+    (any::<u16>(), of(timestamp()), of(any::<u64>()), log_level(), any::<bool>()).prop_map(
+        |(lines, since, since_ago_ms, level, follow)| LogRequest {
+            lines,
+            since,
+            since_ago_ms,
+            level,
+            follow,
+        },
+    )
+}
+
+fn log_batch() -> impl Strategy<Value = LogBatch> {
+    let line = (timestamp(), log_level(), text(), text())
+        .prop_map(|(at, level, target, text)| LogLine { at, level, target, text });
+    (vec(line, 0..4), any::<u64>()).prop_map(|(lines, lost)| LogBatch { lines, lost })
+}
+
 pub(crate) fn detection() -> impl Strategy<Value = Detection> {
     let phase = select(vec![DetectionPhase::Started, DetectionPhase::Ended]);
-    let bounding_box = [number(), number(), number(), number()]
-        .prop_map(|[x, y, width, height]| BoundingBox { x, y, width, height });
     (
         any::<[u64; 2]>(),
         phase,
         [text(), text()],
         number(),
-        bounding_box,
+        bounding_box(),
         any::<[u32; 2]>(),
         timestamp(),
+        of(detection_id()),
+        of(any::<bool>()),
     )
         .prop_map(
             |(
@@ -159,6 +209,8 @@ pub(crate) fn detection() -> impl Strategy<Value = Detection> {
                 bounding_box,
                 size,
                 captured_at,
+                id,
+                snapshot,
             )| {
                 Detection {
                     track_id,
@@ -172,6 +224,8 @@ pub(crate) fn detection() -> impl Strategy<Value = Detection> {
                     captured_at,
                     latency_micros,
                     zones: None,
+                    id,
+                    snapshot,
                 }
             },
         )
@@ -267,13 +321,15 @@ fn join_reply() -> impl Strategy<Value = JoinReply> {
 }
 
 fn blob_header() -> impl Strategy<Value = BlobHeader> {
-    (any::<[u8; 8]>(), any::<u64>(), text(), of(command_id()), of(timestamp())).prop_map(
-        |(seed, size, content_type, command_id, captured_at)| BlobHeader {
+    let command = of(command_id());
+    (any::<[u8; 8]>(), any::<u64>(), text(), command, of(timestamp()), of(picture_of())).prop_map(
+        |(seed, size, content_type, command_id, captured_at, detection)| BlobHeader {
             hash: BlobHash::of(&seed),
             size,
             content_type,
             command_id,
             captured_at,
+            detection,
         },
     )
 }
@@ -328,6 +384,8 @@ pub(crate) fn frame() -> impl Strategy<Value = Frame> {
                 Frame::ReleaseHeader(ReleaseHeader { version, size, hash, signature })
             }
         ),
+        log_request().prop_map(Frame::LogRequest),
+        log_batch().prop_map(Frame::LogBatch),
         (1000..u32::MAX).prop_map(Frame::Unknown),
     ]
 }

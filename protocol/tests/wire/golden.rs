@@ -3,11 +3,12 @@
 
 use cloudcore_protocol::{
     Alert, BlobHash, BlobHeader, BlobReply, BoundingBox, CameraState, CancelCommand, Command,
-    CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionPhase, Event,
-    EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello, JoinAccepted,
-    JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, ModelFound, ModelRefused, ModelReply,
-    ModelRequest, Platform, ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest,
-    Secret, Timestamp, Unsupported, Welcome, decode, encode,
+    CommandFinished, CommandId, CommandOutcome, CommandStarted, Detection, DetectionId,
+    DetectionPhase, Event, EventAck, EventBody, Frame, Goodbye, GoodbyeReason, Heartbeat, Hello,
+    JoinAccepted, JoinRefusal, JoinRefused, JoinReply, JoinRequest, Lane, LogBatch, LogLine,
+    LogRequest, ModelFound, ModelRefused, ModelReply, ModelRequest, PictureKind, PictureOf,
+    Platform, ReleaseHeader, ReleaseRequest, RenewNow, RenewReply, RenewRequest, Secret, Timestamp,
+    Unsupported, Welcome, command::LogLevel, decode, encode,
 };
 
 fn hex(bytes: &[u8]) -> String {
@@ -38,6 +39,10 @@ fn event_is_written(body: EventBody, bytes: &str) {
 
 fn command_id() -> CommandId {
     "cmd_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
+}
+
+fn detection_id() -> DetectionId {
+    "det_01ARZ3NDEKTSV4RRFFQ69G5FAV".parse().unwrap()
 }
 
 fn platform() -> Platform {
@@ -113,8 +118,32 @@ fn detection() {
             captured_at: Timestamp::from_micros(-1),
             latency_micros: 45_000,
             zones: None,
+            id: None,
+            snapshot: None,
         }),
         "82038402071b00060ef97ef69a0082028a050166706572736f6efa3f60000084fa3f800000fa40200000fa42c80000fa434800001902801901e0676e616e6f6465742019afc8",
+    );
+}
+
+#[test]
+fn detection_with_a_picture() {
+    event_is_written(
+        EventBody::Detection(Detection {
+            track_id: 5,
+            phase: DetectionPhase::Started,
+            object: "cat".into(),
+            confidence: 0.5,
+            bounding_box: BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 },
+            frame_width: 640,
+            frame_height: 480,
+            model: "nanodet".into(),
+            captured_at: Timestamp::from_micros(1),
+            latency_micros: 2,
+            zones: Some(Vec::new()),
+            id: Some(detection_id()),
+            snapshot: Some(true),
+        }),
+        "82038402071b00060ef97ef69a0082028d050063636174fa3f00000084fa3f800000fa40000000fa40400000fa408000001902801901e0676e616e6f646574010280781e6465745f303141525a334e44454b54535634525246465136394735464156f5",
     );
 }
 
@@ -311,9 +340,63 @@ fn blob_header() {
             content_type: "image/jpeg".into(),
             command_id: Some(command_id()),
             captured_at: None,
+            detection: None,
         }),
         "82181e845820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad036a696d6167652f6a706567781e636d645f303141525a334e44454b54535634525246465136394735464156",
     );
+}
+
+#[test]
+fn blob_header_of_a_detection() {
+    let picture = |kind, confidence, bounding_box| {
+        let object = "cat".into();
+        let detection =
+            Some(PictureOf { id: detection_id(), kind, object, confidence, bounding_box });
+        Frame::BlobHeader(BlobHeader {
+            hash: BlobHash::of(b"abc"),
+            size: 3,
+            content_type: "image/jpeg".into(),
+            command_id: None,
+            captured_at: Some(Timestamp::from_micros(1)),
+            detection,
+        })
+    };
+    let place = BoundingBox { x: 1.0, y: 2.0, width: 3.0, height: 4.0 };
+    is_written(
+        &picture(PictureKind::Snapshot, Some(0.5), Some(place)),
+        "82181e865820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad036a696d6167652f6a706567f60185781e6465745f303141525a334e44454b545356345252464651363947354641560063636174fa3f00000084fa3f800000fa40000000fa40400000fa40800000",
+    );
+    is_written(
+        &picture(PictureKind::PreRoll, None, None),
+        "82181e865820ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad036a696d6167652f6a706567f60183781e6465745f303141525a334e44454b545356345252464651363947354641560163636174",
+    );
+}
+
+#[test]
+fn log() {
+    is_written(
+        &Frame::LogRequest(LogRequest {
+            lines: 200,
+            since: None,
+            since_ago_ms: Some(1000),
+            level: LogLevel::Warn,
+            follow: true,
+        }),
+        "82183c8518c8f61903e801f5",
+    );
+    is_written(
+        &Frame::LogBatch(LogBatch {
+            lines: vec![LogLine {
+                at: Timestamp::from_micros(1),
+                level: LogLevel::Info,
+                target: "link".into(),
+                text: "linked".into(),
+            }],
+            lost: 2,
+        }),
+        "82183d8281840102646c696e6b666c696e6b656402",
+    );
+    is_written(&Frame::LogBatch(LogBatch::default()), "82183d828000");
 }
 
 #[test]

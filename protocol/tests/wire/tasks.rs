@@ -250,6 +250,25 @@ fn scores_and_intervals_have_bounds() {
 
 #[test]
 fn a_setting_that_is_not_said_stays() {
+    for good in [
+        json!({"snapshots": false, "snapshot_quality": 1}),
+        json!({"pre_roll": 0, "pre_roll_pictures": 1}),
+        json!({"pre_roll": 30, "pre_roll_pictures": 10}),
+    ] {
+        assert!(parse("set_config", good.clone()).is_ok(), "{good}");
+    }
+    for bad in [
+        json!({"snapshots": 1}),
+        json!({"snapshot_quality": 0}),
+        json!({"snapshot_quality": 101}),
+        json!({"pre_roll": 0.5}),
+        json!({"pre_roll": 30.5}),
+        json!({"pre_roll": -1}),
+        json!({"pre_roll_pictures": 0}),
+        json!({"pre_roll_pictures": 11}),
+    ] {
+        assert!(parse("set_config", bad.clone()).is_err(), "{bad}");
+    }
     let task = parse("set_config", json!({"camera": "v4l2:///dev/video0"})).unwrap();
     let Task::SetConfig(config) = task else { panic!("{task:?}") };
     assert_eq!(config.camera.as_deref(), Some("v4l2:///dev/video0"));

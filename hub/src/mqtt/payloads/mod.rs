@@ -195,6 +195,8 @@ pub(super) fn detection(payload: &[u8]) -> Result<Detection, Malformed> {
         captured_at: at(seen.timestamp.as_deref())?,
         latency_micros: u64::from(seen.latency_ms) * 1000,
         zones: None,
+        id: None,
+        snapshot: None,
     })
 }
 
