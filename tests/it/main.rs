@@ -41,6 +41,7 @@ mod rtsp;
 mod s3;
 mod scene;
 mod schemathesis;
+mod secrets;
 mod strangers;
 mod tls;
 mod tools;

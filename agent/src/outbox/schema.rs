@@ -10,7 +10,7 @@ use super::{LaneCounts, OutboxError};
 use crate::files;
 
 /// Version of the schema below, with the change after it.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -58,6 +58,9 @@ CREATE TABLE picture (
 CREATE INDEX picture_ran ON picture (ran);
 INSERT INTO meta VALUES ('ran_seconds', 0), ('pictures_dropped', 0);
 ";
+
+/// Of commands that have ended nothing is wanted but how.
+const NO_OLD_PARAMETERS: &str = "UPDATE journal SET parameters = '' WHERE stage = 2;";
 
 /// A lane's number in the database; the wire's.
 pub(super) const fn lane_index(lane: Lane) -> i64 {
@@ -128,6 +131,8 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
     // Each commit is on the disk before its caller hears of it.
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "journal_size_limit", 8 << 20)?;
+    // What is deleted is overwritten where that costs no write of its own.
+    db.pragma_update(None, "secure_delete", "fast")?;
     db.set_prepared_statement_cache_capacity(64);
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > VERSION {
@@ -139,11 +144,41 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
             tx.execute_batch(SCHEMA)?;
             new_outbox_id(&tx)?;
         }
-        tx.execute_batch(PICTURES_AND_AGES)?;
+        if found < 2 {
+            tx.execute_batch(PICTURES_AND_AGES)?;
+        }
+        erase(&tx, |tx| tx.execute_batch(NO_OLD_PARAMETERS))?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
+        // Secrets may also stand where nothing is any more. A disk without the room for a copy
+        // keeps them until they are overwritten.
+        if found > 0
+            && let Err(error) = db.execute_batch("VACUUM")
+        {
+            tracing::warn!(%error, "what was deleted is still in the outbox's file");
+        }
     }
+    // An agent that died may have left something in the log that was erased.
+    empty_log(&db)?;
     Ok(db)
+}
+
+/// Does something that deletes or shortens, and leaves nothing of what was there in the database's
+/// pages. It still stands in the log: see [`empty_log`].
+pub(super) fn erase<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    db.pragma_update(None, "secure_delete", "on")?;
+    let done = work(db);
+    db.pragma_update(None, "secure_delete", "fast")?;
+    done
+}
+
+/// Moves all of the log into the database and cuts it to nothing; whether nobody was in the way.
+pub(super) fn empty_log(db: &Connection) -> rusqlite::Result<bool> {
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
 }
 
 /// The identity of this outbox.
