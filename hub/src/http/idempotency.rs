@@ -241,7 +241,7 @@ mod tests {
     use crate::auth::Role;
 
     /// How long this hub gives a request.
-    const SHORT: Duration = Duration::from_millis(100);
+    const SHORT: Duration = Duration::from_secs(1);
     const PATIENCE: Duration = Duration::from_secs(60);
 
     #[tokio::test]
@@ -285,7 +285,7 @@ mod tests {
         };
 
         assert!(ask().await.starts_with("HTTP/1.1 503"), "its time is over");
-        assert!(ask().await.contains("has not been answered"), "it is still on its way");
+        assert!(ask().await.starts_with("HTTP/1.1 409"), "it is still on its way");
         go.notify_one();
         let end = Instant::now() + PATIENCE;
         let answer = loop {
