@@ -10,7 +10,7 @@ use super::{LaneCounts, OutboxError};
 use crate::files;
 
 /// Version of the schema below, with the change after it.
-const VERSION: i64 = 3;
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -58,9 +58,6 @@ CREATE TABLE picture (
 CREATE INDEX picture_ran ON picture (ran);
 INSERT INTO meta VALUES ('ran_seconds', 0), ('pictures_dropped', 0);
 ";
-
-/// Of commands that have ended nothing is wanted but how.
-const NO_OLD_PARAMETERS: &str = "UPDATE journal SET parameters = '' WHERE stage = 2;";
 
 /// A lane's number in the database; the wire's.
 pub(super) const fn lane_index(lane: Lane) -> i64 {
@@ -144,23 +141,28 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
             tx.execute_batch(SCHEMA)?;
             new_outbox_id(&tx)?;
         }
-        if found < 2 {
-            tx.execute_batch(PICTURES_AND_AGES)?;
-        }
-        erase(&tx, |tx| tx.execute_batch(NO_OLD_PARAMETERS))?;
+        tx.execute_batch(PICTURES_AND_AGES)?;
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
-        // Secrets may also stand where nothing is any more. A disk without the room for a copy
-        // keeps them until they are overwritten.
-        if found > 0
-            && let Err(error) = db.execute_batch("VACUUM")
-        {
-            tracing::warn!(%error, "what was deleted is still in the outbox's file");
-        }
     }
-    // An agent that died may have left something in the log that was erased.
-    empty_log(&db)?;
+    // An agent that died may have left something in the log that was erased. A full disk is no
+    // reason not to start.
+    if let Err(error) = forget_old_parameters(&db).and_then(|()| empty_log(&db)) {
+        tracing::warn!(%error, "what was deleted is still in the outbox's files");
+    }
     Ok(db)
+}
+
+/// Of commands that have ended nothing is wanted but how; older agents kept their parameters. No
+/// new version of the database: an agent that is rolled back must be able to go on with it.
+fn forget_old_parameters(db: &Connection) -> rusqlite::Result<()> {
+    const OLD: &str = "SELECT 1 FROM journal WHERE stage = 2 AND parameters <> ''";
+    if !db.prepare(OLD)?.exists([])? {
+        return Ok(());
+    }
+    erase(db, |db| db.execute("UPDATE journal SET parameters = '' WHERE stage = 2", []))?;
+    // Secrets may also stand where no row is any more.
+    db.execute_batch("VACUUM")
 }
 
 /// Does something that deletes or shortens, and leaves nothing of what was there in the database's
