@@ -365,7 +365,7 @@ async fn a_running_hub_goes_back_and_cuts_off_who_is_no_member_any_more() {
     world.join("edge-4", &used, &[]).await.unwrap_err();
     let log = world.dir.path().join("edge-3.log");
     let refused = std::fs::read_to_string(&log).unwrap().matches("needs a new join token").count();
-    drop(revoked);
+    revoked.kill().await;
     let again = world.run_agent("edge-3").await;
     eventually("the revoked agent to be refused again", async || {
         let log = std::fs::read_to_string(&log).unwrap();

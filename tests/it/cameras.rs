@@ -4,7 +4,7 @@
 use std::{
     io::Cursor,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -27,7 +27,7 @@ pub const SECRET: &str = "hunter2%2Fé";
 const DECODED: &str = "hunter2/é";
 
 /// A picture of one colour as a file.
-fn jpeg(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
+pub fn jpeg(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     let picture = RgbImage::from_pixel(width, height, Rgb(colour));
     picture.write_to(&mut file, ImageFormat::Jpeg).expect("a JPEG");
@@ -155,13 +155,18 @@ pub fn assert_no_secret(seen: &str) {
 }
 
 /// A stream of these pictures by turns, as mjpg-streamer sends it, for whom the login is right.
-async fn mjpeg(mut socket: TcpStream, pictures: Arc<Vec<Vec<u8>>>, sent: Arc<AtomicUsize>) {
+pub async fn mjpeg(mut socket: TcpStream, pictures: Arc<Vec<Vec<u8>>>, sent: Arc<AtomicUsize>) {
     let head = request(&mut socket).await;
     if !head.contains(&format!("Authorization: {BASIC}\r\n")) {
         let realm = "WWW-Authenticate: Basic realm=\"camera\"\r\n";
         say(&mut socket, "401 Unauthorized", realm, b"").await;
         return;
     }
+    stream(socket, pictures, sent).await;
+}
+
+/// The stream itself.
+async fn stream(mut socket: TcpStream, pictures: Arc<Vec<Vec<u8>>>, sent: Arc<AtomicUsize>) {
     let head = "HTTP/1.0 200 OK\r\nServer: MJPG-Streamer/0.2\r\n\
         Content-Type: multipart/x-mixed-replace;boundary=boundarydonotcross\r\n\r\n\
         --boundarydonotcross\r\n";
@@ -322,6 +327,172 @@ async fn a_camera_that_gives_one_picture_an_answer_is_asked_for_each() {
         assert!(is_colour(&taken, (10, 10), colour));
     }
     assert!(asked.load(Ordering::Relaxed) >= 2);
+    assert_no_secret(&seen(&world, "cam-1", &[]).await);
+}
+
+/// Hexadecimal MD5 or SHA-256, as RFC 7616 has them.
+fn digest(algorithm: &str, text: &str) -> String {
+    let program = if algorithm == "MD5" { "md5sum" } else { "sha256sum" };
+    let mut child = std::process::Command::new(program)
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("coreutils");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    std::io::Write::write_all(&mut stdin, text.as_bytes()).expect("it reads");
+    drop(stdin);
+    let said = child.wait_with_output().expect("it ends").stdout;
+    String::from_utf8_lossy(&said).split(' ').next().expect("a hash").to_owned()
+}
+
+/// A camera that checks a login as RFC 7616 has it.
+struct Doorkeeper {
+    algorithm: &'static str,
+    /// How many requests a nonce is good for.
+    uses: usize,
+    /// Its nonces so far, and the requests of the last one.
+    nonces: Mutex<(usize, usize)>,
+    /// What came: let in, refused, asked again because of an old nonce.
+    counts: [AtomicUsize; 3],
+}
+
+impl Doorkeeper {
+    fn new(algorithm: &'static str, uses: usize) -> Arc<Self> {
+        Arc::new(Self { algorithm, uses, nonces: Mutex::default(), counts: Default::default() })
+    }
+
+    fn counts(&self) -> [usize; 3] {
+        self.counts.each_ref().map(|count| count.load(Ordering::Relaxed))
+    }
+
+    /// Nothing for one who is let in; else the challenge.
+    fn check(&self, head: &str) -> Option<String> {
+        let mut nonces = self.nonces.lock().unwrap();
+        let challenge = |nonces: &mut (usize, usize), stale: &str| {
+            *nonces = (nonces.0 + 1, 0);
+            Some(format!(
+                "WWW-Authenticate: Digest realm=\"a \\\"cam\\\"\", nonce=\"n{}\", opaque=\"o\", \
+                 qop=\"auth\", algorithm={}{stale}\r\n",
+                nonces.0, self.algorithm
+            ))
+        };
+        let Some(login) = head.lines().find_map(|line| line.strip_prefix("Authorization: Digest "))
+        else {
+            return challenge(&mut nonces, "");
+        };
+        let field = |name: &str| {
+            let at = login.find(&format!("{name}=")).unwrap_or_else(|| panic!("{name}: {login}"));
+            let value = &login[at + name.len() + 1..];
+            match value.strip_prefix('"') {
+                // The realm alone has quotes in it, and is looked at as a whole.
+                Some(quoted) => quoted.split('"').next().unwrap().to_owned(),
+                None => value.split(',').next().unwrap().trim().to_owned(),
+            }
+        };
+        assert!(login.contains(r#"realm="a \"cam\"""#), "{login}");
+        assert_eq!(field("opaque"), "o");
+        let path = head.split(' ').nth(1).expect("a request");
+        assert_eq!(field(", uri"), path);
+        let hash = |text: String| digest(self.algorithm, &text);
+        let who = hash(format!("user:a \"cam\":{DECODED}"));
+        let what = hash(format!("GET:{path}"));
+        let (nonce, nc, cnonce) = (field(", nonce"), field("nc"), field("cnonce"));
+        let response = hash(format!("{who}:{nonce}:{nc}:{cnonce}:auth:{what}"));
+        if response != field("response") {
+            self.counts[1].fetch_add(1, Ordering::Relaxed);
+            return challenge(&mut nonces, "");
+        }
+        // A count that does not grow is somebody who says again what he heard.
+        let fresh = nonce == format!("n{}", nonces.0)
+            && usize::from_str_radix(&nc, 16).unwrap() == nonces.1 + 1
+            && nonces.1 < self.uses;
+        if !fresh {
+            self.counts[2].fetch_add(1, Ordering::Relaxed);
+            return challenge(&mut nonces, ", stale=true");
+        }
+        nonces.1 += 1;
+        self.counts[0].fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_checks_a_digest_lets_in_who_knows_the_password() {
+    let world = World::start().await;
+    let _agent = world.agent("cam-1", &[]).await;
+    for algorithm in ["MD5", "SHA-256"] {
+        // Each nonce is good for two requests.
+        let door = Doorkeeper::new(algorithm, 2);
+        let asked = Arc::clone(&door);
+        let camera = Fake::start(move |mut socket| {
+            let door = Arc::clone(&asked);
+            async move {
+                let head = request(&mut socket).await;
+                match door.check(&head) {
+                    Some(challenge) => {
+                        say(&mut socket, "401 Unauthorized", &challenge, b"").await;
+                    }
+                    None => {
+                        let file = jpeg(64, 48, [200, 0, 0]);
+                        say(&mut socket, "200 OK", "Content-Type: image/jpeg\r\n", &file).await;
+                    }
+                }
+            }
+        })
+        .await;
+        let path = "/cgi-bin/snapshot.cgi?channel=1&x=a,b";
+        let url = camera.url("http", &format!("user:{SECRET}@"), path);
+        use_camera(&world, "cam-1", &url).await;
+        for _ in 0..6 {
+            let taken = picture(&world, "cam-1").await.unwrap();
+            assert!(is_colour(&taken, (10, 10), [200, 0, 0]));
+        }
+        let [let_in, refused, stale] = door.counts();
+        assert!(let_in >= 6 && stale >= 2, "{let_in} let in, {stale} by an old nonce");
+        assert_eq!(refused, 0, "an old nonce is no wrong password");
+
+        use_camera(&world, "cam-1", &camera.url("http", "user:hunter2x@", path)).await;
+        let failed = picture(&world, "cam-1").await.unwrap_err();
+        let message = failed["result"]["message"].as_str().unwrap();
+        assert!(message.contains("refuses user or password of its URL"), "{message}");
+        // A camera locks out who guesses: one try a look.
+        assert!(door.counts()[1] <= 3, "{:?}", door.counts());
+        assert_no_secret(&seen(&world, "cam-1", &[failed]).await);
+    }
+}
+
+/// A stream behind the same door.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_behind_a_digest_is_read_again_after_it_broke() {
+    let world = World::start().await;
+    let door = Doorkeeper::new("MD5", 1);
+    let asked = Arc::clone(&door);
+    let sent = Arc::new(AtomicUsize::new(0));
+    let pictures = Arc::new(vec![jpeg(320, 240, [0, 200, 0])]);
+    let camera = Fake::start(move |mut socket| {
+        let (door, pictures, sent) = (Arc::clone(&asked), Arc::clone(&pictures), Arc::clone(&sent));
+        async move {
+            let head = request(&mut socket).await;
+            match door.check(&head) {
+                Some(challenge) => say(&mut socket, "401 Unauthorized", &challenge, b"").await,
+                // It breaks off after a while.
+                None => {
+                    let stream = stream(socket, pictures, sent);
+                    let _ = tokio::time::timeout(Duration::from_secs(2), stream).await;
+                }
+            }
+        }
+    })
+    .await;
+    let url = camera.url("http", &format!("user:{SECRET}@"), "/mjpg/video.mjpg");
+    let _agent = world.agent("cam-1", &["--camera", &url]).await;
+    eventually("a second stream", async || {
+        let taken = picture(&world, "cam-1").await.ok()?;
+        assert!(is_colour(&taken, (100, 100), [0, 200, 0]));
+        (door.counts()[0] >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(door.counts()[1], 0);
     assert_no_secret(&seen(&world, "cam-1", &[]).await);
 }
 

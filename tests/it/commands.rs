@@ -314,3 +314,29 @@ async fn all_that_a_device_missed_reaches_it() {
     assert_eq!(world.hub_log().matches("session began").count(), 2, "it was cut off");
     drop(agent);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_are_overdue_all_are_ended_at_once() {
+    let mut world = World::start().await;
+    world
+        .post("/api/kubeedge/device/join", json!({ "node_name": "away", "device_id": "away" }))
+        .await;
+    assert_eq!(world.stop_hub().await, Some(0));
+    // More than one transaction ends, and nothing that would wake the hub afterwards.
+    let overdue = 1700;
+    world.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {overdue}) \
+         INSERT INTO commands (command_id, device_id, command_type, parameters, status, timeout_s, \
+         sent_at, deadline, secrets) SELECT 'cmd_01ARZ3NDEKTSV4RRFF' || (10000000 + i), 'away', \
+         'ping', 'null', 'queued', 1, 1000000, 2000000, 'none' FROM n"
+    ));
+    world.start_hub().await;
+    let begun = tokio::time::Instant::now();
+    eventually("all to expire", async || {
+        let expired = world.get("/api/kubeedge/commands?status=expired&limit=1").await;
+        (expired["count"] == overdue).then_some(())
+    })
+    .await;
+    // Without more to do the hub looks every 30 seconds.
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+}

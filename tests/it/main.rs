@@ -42,6 +42,7 @@ mod rtsp;
 mod s3;
 mod scene;
 mod schemathesis;
+mod secrets;
 mod snapshots;
 mod strangers;
 mod tls;

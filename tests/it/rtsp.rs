@@ -34,10 +34,15 @@ struct Server {
 
 impl Server {
     async fn start(port: u16, method: &str, encoding: &str) -> Self {
+        Self::start_with(port, &[method, encoding]).await
+    }
+
+    async fn start_with(port: u16, more: &[&str]) -> Self {
         // Debian's own Python: the bindings are its packages.
         let mut child = Command::new("/usr/bin/python3")
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/it/rtsp_server.py"))
-            .args([&port.to_string(), "user", "hunter2/é", method, encoding])
+            .args([&port.to_string(), "user", "hunter2/é"])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
@@ -112,18 +117,69 @@ async fn a_camera_is_seen_lost_and_seen_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_camera_with_basic_authentication_and_one_without_h264() {
+async fn a_camera_with_basic_authentication_and_one_with_jpeg() {
     let world = World::start().await;
     let _agent = world.agent("cam-1", &[]).await;
     let server = Server::start(0, "basic", "h264").await;
     use_camera(&world, "cam-1", &server.url(&format!("user:{SECRET}@"))).await;
     assert_bars(&world).await;
-    let other = Server::start(0, "basic", "jpeg").await;
-    use_camera(&world, "cam-1", &other.url(&format!("user:{SECRET}@"))).await;
+    for encoding in ["jpeg", "jpeg422"] {
+        let other = Server::start(0, "basic", encoding).await;
+        use_camera(&world, "cam-1", &other.url(&format!("user:{SECRET}@"))).await;
+        assert_bars(&world).await;
+        assert_bars(&world).await;
+    }
+    assert_no_secret(&seen(&world, "cam-1", &[]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_whose_coding_is_not_known_says_which_and_what_to_do() {
+    let world = World::start().await;
+    let _agent = world.agent("cam-1", &[]).await;
+    let camera = Fake::start(|mut socket| async move {
+        let body = "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H265/90000\r\na=control:x\r\n";
+        answer(&mut socket, "200 OK", "", body).await;
+    })
+    .await;
+    use_camera(&world, "cam-1", &camera.url("rtsp", "", "/main")).await;
     let failed = picture(&world, "cam-1").await.unwrap_err();
     let message = failed["result"]["message"].as_str().unwrap();
-    assert!(message.contains("sends JPEG: choose one of its streams in H.264"), "{message}");
-    assert_no_secret(&seen(&world, "cam-1", &[failed]).await);
+    let says = "sends H265, which is not known here: choose one of its streams in H.264";
+    assert!(message.contains(says), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_with_tls_is_trusted_by_its_certificate_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec!["127.0.0.1".to_owned()];
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let (trusted, both) = (dir.path().join("camera.pem"), dir.path().join("both.pem"));
+    std::fs::write(&trusted, certificate.pem()).unwrap();
+    std::fs::write(&both, certificate.pem() + &key.serialize_pem()).unwrap();
+    let both = both.to_str().unwrap();
+    let server = Server::start_with(0, &["digest", "h264", both]).await;
+    let url = server.url(&format!("user:{SECRET}@")).replace("rtsp://", "rtsps://");
+
+    let world = World::start().await;
+    let token = world.join_token("cam-1").await;
+    world.join("cam-1", &token, &["--camera", &url]).await.expect("it joins");
+    let agent = world.run_agent("cam-1").await;
+    world.online("cam-1").await;
+    let failed = picture(&world, "cam-1").await.unwrap_err();
+    let message = failed["result"]["message"].as_str().unwrap();
+    assert!(message.contains("certificate"), "{message}");
+    assert_eq!(agent.stop().await, Some(0));
+    world.offline("cam-1").await;
+
+    let env = [("SSL_CERT_FILE", trusted.to_str().unwrap())];
+    let _agent = world.run_agent_in("cam-1", &env).await;
+    world.online("cam-1").await;
+    assert_bars(&world).await;
+    // TLS only: who asks in the clear learns nothing, and sends no password.
+    use_camera(&world, "cam-1", &server.url(&format!("user:{SECRET}@"))).await;
+    let plain = picture(&world, "cam-1").await.unwrap_err();
+    assert_no_secret(&seen(&world, "cam-1", &[failed, plain]).await);
 }
 
 /// What a server that is no friend does.

@@ -1,7 +1,7 @@
 """An RTSP camera for the stories: GStreamer's own server with a test picture in H.264.
 
-rtsp_server.py PORT USER PASSWORD basic|digest [ENCODING]; says `ready PORT` once it listens, and
-serves until it is killed. The bars are grey, yellow, cyan, green, magenta, red, blue, at 75 %.
+rtsp_server.py PORT USER PASSWORD basic|digest [ENCODING [CERTIFICATE]]; says `ready PORT` once it listens, and
+serves until it is killed. With a certificate, a file with its key, it speaks TLS only. The bars are grey, yellow, cyan, green, magenta, red, blue, at 75 %.
 """
 import sys
 
@@ -10,7 +10,7 @@ import gi
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
+from gi.repository import Gio, GLib, Gst, GstRtsp, GstRtspServer
 
 port, user, password, method = sys.argv[1:5]
 encoding = sys.argv[5] if len(sys.argv) > 5 else "h264"
@@ -18,6 +18,7 @@ Gst.init(None)
 pay = {
     "h264": "x264enc tune=zerolatency speed-preset=ultrafast key-int-max=25 ! rtph264pay name=pay0",
     "jpeg": "jpegenc ! rtpjpegpay name=pay0",
+    "jpeg422": "videoconvert ! video/x-raw,format=Y42B ! jpegenc quality=30 ! rtpjpegpay name=pay0",
 }[encoding]
 server = GstRtspServer.RTSPServer.new()
 server.set_address("127.0.0.1")
@@ -30,6 +31,8 @@ if method == "digest":
     auth.add_digest(user, password, token)
 else:
     auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), token)
+if len(sys.argv) > 6:
+    auth.set_tls_certificate(Gio.TlsCertificate.new_from_file(sys.argv[6]))
 server.set_auth(auth)
 factory = GstRtspServer.RTSPMediaFactory.new()
 factory.set_launch(

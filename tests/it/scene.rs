@@ -107,6 +107,34 @@ async fn what_moves_behind_a_mask_is_not_looked_at() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_stands_in_an_object_mask_is_not_told_of() {
+    let right = json!([[0.5, 0], [1, 0], [1, 1], [0.5, 1]]);
+    let masks = json!([{ "points": right, "objects": ["person"] }]);
+    let settings = json!({ "object_masks": masks, "stationary_interval": 0.2 });
+    let mut scene = Scene::begin(settings).await;
+    scene.show(&[("astronaut", 720, 150)]);
+    // A few heartbeats later she has not been seen, though something moved.
+    scene.world.run("cam-1", "set_config", json!({ "heartbeat_interval": 0.5 })).await;
+    let mut beats = scene.world.watch("?events=heartbeat").await;
+    for _ in 0..4 {
+        beats.next("heartbeat").await;
+    }
+    scene.show(&[("chelsea", 720, 300)]);
+    scene.next("cat", "started").await;
+    scene.show(&[("astronaut", 720, 150)]);
+    scene.next("cat", "ended").await;
+
+    // From now on she counts, and does not have to move for that. A mask of motion, on the other
+    // hand, hides nobody from a look at all of the frame.
+    let all = json!([[0, 0], [1, 0], [1, 1], [0, 1]]);
+    let set = json!({ "object_masks": [], "masks": [all] });
+    let set = scene.world.run("cam-1", "set_config", set).await;
+    assert_eq!(set["result"]["config"]["object_masks"], json!([]), "{set}");
+    scene.next("person", "started").await;
+    assert_eq!(scene.agent.stop().await, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_scenes_are_refused_whole() {
     let world = World::start().await;
     let agent = world.agent("cam-1", &[]).await;
@@ -115,6 +143,8 @@ async fn bad_scenes_are_refused_whole() {
         json!({ "zones": [{ "name": "a", "points": [[0, 0], [1, 1], [0, 2]] }] }),
         json!({ "zones": [{ "name": "", "points": [[0, 0], [1, 1], [0, 1]] }] }),
         json!({ "masks": vec![json!([[0, 0], [1, 1], [0, 1]]); 33] }),
+        json!({ "object_masks": vec![json!({ "points": [[0, 0], [1, 1], [0, 1]] }); 33] }),
+        json!({ "object_masks": [[[0, 0], [1, 1], [0, 1]]] }),
         json!({ "filters": [{ "object": "cat", "confidence": 2 }] }),
         json!({ "objects": "cat" }),
         json!({ "stationary_interval": 0 }),

@@ -239,6 +239,28 @@ impl World {
         }
     }
 
+    /// What statements, with `;` between them, give of the hub's database, a line a row.
+    pub fn sql(&self, statements: &str) -> String {
+        if let Store::Postgres(database) = &self.store {
+            return database.sql(statements).expect("it runs");
+        }
+        // Python's own SQLite: the hub's driver is the hub's business.
+        let program = "import sqlite3, sys\n\
+            db = sqlite3.connect(sys.argv[1], timeout=30)\n\
+            for statement in sys.argv[2].split(';'):\n    \
+                for row in db.execute(statement): print(*row, sep='|')\n\
+            db.commit()";
+        let output = std::process::Command::new("/usr/bin/python3")
+            .args(["-c", program])
+            .arg(self.data_dir().join("hub.db"))
+            .arg(statements)
+            .output()
+            .expect("Python starts");
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert!(output.status.success(), "{}", said(&output.stderr));
+        said(&output.stdout)
+    }
+
     /// The small disk that it was started on.
     pub fn volume(&self) -> &Volume {
         match &self.store {

@@ -2,11 +2,11 @@
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
-use cloudcore_protocol::command::Resolution;
+use cloudcore_protocol::command::{Resolution, shown_url};
 use serde::{Deserialize, Serializer};
 use url::Url;
 
-use super::address::{Address, shown};
+use super::address::Address;
 
 /// Where a camera is. Written as a URL; shown without the secrets in it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -100,8 +100,8 @@ impl FromStr for CameraSource {
 
     fn from_str(text: &str) -> Result<Self, SourceError> {
         let url = Url::parse(text)
-            .map_err(|e| SourceError::Url { text: shown(text), problem: e.to_string() })?;
-        let wrong = |problem: String| SourceError::Part { url: shown(text), problem };
+            .map_err(|e| SourceError::Url { text: shown_url(text), problem: e.to_string() })?;
+        let wrong = |problem: String| SourceError::Part { url: shown_url(text), problem };
         let scheme = url.scheme();
         if matches!(scheme, "http" | "https" | "rtsp" | "rtsps") {
             let stream = scheme.starts_with("rtsp");

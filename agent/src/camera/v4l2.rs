@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use cloudcore_protocol::command::Resolution;
+use image::RgbImage;
 use nokhwa::{
-    NokhwaError,
+    Buffer, NokhwaError,
     backends::capture::V4LCaptureDevice,
     camera_traits::CaptureBackendTrait,
     pixel_format::RgbFormat,
@@ -115,6 +116,11 @@ fn start_with(
     Err(last)
 }
 
+/// A frame as the driver has it, as pixels.
+fn pixels(frame: &Buffer) -> Result<RgbImage, NokhwaError> {
+    frame.decode_image::<RgbFormat>()
+}
+
 impl Camera for V4l2Camera {
     fn capture(&mut self) -> Result<Frame, CameraError> {
         let failed = |e: NokhwaError| {
@@ -126,7 +132,7 @@ impl Camera for V4l2Camera {
             }
         };
         let buffer = self.device.frame().map_err(failed)?;
-        Ok(Frame::now(buffer.decode_image::<RgbFormat>().map_err(failed)?))
+        Ok(Frame::now(pixels(&buffer).map_err(failed)?))
     }
 
     fn describe(&self) -> String {
@@ -136,8 +142,56 @@ impl Camera for V4l2Camera {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
+    use std::io::Cursor;
+
+    use image::{ImageFormat, Rgb};
+    use nokhwa::utils::Resolution;
+
     use super::*;
+
+    const SIZE: (u32, u32) = (64, 48);
+
+    fn frame(bytes: &[u8], encoding: FrameFormat) -> RgbImage {
+        pixels(&Buffer::new(Resolution::new(SIZE.0, SIZE.1), bytes, encoding)).unwrap()
+    }
+
+    #[test]
+    fn frames_of_jpeg_become_pixels_also_without_tables() {
+        let green = RgbImage::from_pixel(SIZE.0, SIZE.1, Rgb([0, 200, 0]));
+        let mut file = Cursor::new(Vec::new());
+        green.write_to(&mut file, ImageFormat::Jpeg).unwrap();
+        let file = file.into_inner();
+        // USB cameras leave out the tables that all of them have in common (UVC 1.1, MJPEG).
+        let (mut bare, mut rest) = (file[..2].to_vec(), &file[2..]);
+        while let [0xff, marker, high, low, ..] = *rest {
+            if marker == 0xda {
+                break;
+            }
+            let (segment, more) = rest.split_at(2 + usize::from(high) * 256 + usize::from(low));
+            if marker != 0xc4 {
+                bare.extend_from_slice(segment);
+            }
+            rest = more;
+        }
+        bare.extend_from_slice(rest);
+        assert!(bare.len() < file.len() - 400);
+        for bytes in [file, bare] {
+            let pixels = frame(&bytes, FrameFormat::MJPEG);
+            assert_eq!(pixels.dimensions(), SIZE);
+            let Rgb([red, green, blue]) = *pixels.get_pixel(30, 20);
+            assert!(red < 20 && green.abs_diff(200) < 20 && blue < 20, "{red} {green} {blue}");
+        }
+    }
+
+    #[test]
+    fn frames_of_grey_become_pixels() {
+        let ramp: Vec<u8> = (0..SIZE.0 * SIZE.1).map(|n| (n % SIZE.0 * 4) as u8).collect();
+        let pixels = frame(&ramp, FrameFormat::GRAY);
+        assert_eq!(pixels.dimensions(), SIZE);
+        assert_eq!(pixels.get_pixel(50, 20), &Rgb([200, 200, 200]));
+    }
 
     #[test]
     fn a_missing_device_is_named() {

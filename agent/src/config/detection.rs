@@ -1,7 +1,8 @@
 //! Settings of detection.
 
 use cloudcore_protocol::command::{
-    Confidence, Few, Filters, Labels, Masks, PreRoll, PreRollPictures, Quality, Seconds, Zones,
+    Confidence, Few, Filters, Labels, Masks, ObjectMasks, PreRoll, PreRollPictures, Quality,
+    Seconds, Zones,
 };
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,9 @@ pub struct DetectionConfig {
     /// Where motion does not count: corners as shares of the frame.
     #[serde(skip_serializing_if = "is_empty")]
     pub masks: Masks,
+    /// Where objects do not count.
+    #[serde(skip_serializing_if = "is_empty")]
+    pub object_masks: ObjectMasks,
     /// Areas whose names events show.
     #[serde(skip_serializing_if = "is_empty")]
     pub zones: Zones,
@@ -56,6 +60,7 @@ impl DetectionConfig {
         Scene {
             objects: self.objects.clone(),
             masks: self.masks.clone(),
+            object_masks: self.object_masks.clone(),
             zones: self.zones.clone(),
             only_in_zones: self.only_in_zones,
             filters: self.filters.clone(),
@@ -102,6 +107,7 @@ impl Default for DetectionConfig {
             memory_mb: MemoryMb(768),
             objects: Labels::default(),
             masks: Masks::default(),
+            object_masks: ObjectMasks::default(),
             zones: Zones::default(),
             only_in_zones: false,
             filters: Filters::default(),

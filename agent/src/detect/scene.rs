@@ -1,6 +1,8 @@
 //! What counts of what a model sees.
 
-use cloudcore_protocol::command::{Filters, Label, Labels, Masks, ObjectFilter, Zones};
+use cloudcore_protocol::command::{
+    Filters, Label, Labels, Masks, ObjectFilter, ObjectMasks, Zones,
+};
 
 use super::{BoundingBox, Detection};
 
@@ -11,6 +13,8 @@ pub struct Scene {
     pub objects: Labels,
     /// Where motion does not count.
     pub masks: Masks,
+    /// Where objects do not count.
+    pub object_masks: ObjectMasks,
     /// Areas with names.
     pub zones: Zones,
     /// Whether an object is an event in a zone only.
@@ -47,11 +51,11 @@ impl Scene {
 
     /// Whether this, in a frame of this size, counts.
     #[must_use]
-    pub fn keeps(&self, found: &Detection, (width, height): (u32, u32)) -> bool {
+    pub fn keeps(&self, found: &Detection, size @ (width, height): (u32, u32)) -> bool {
         let label = &*found.label;
         let wanted =
             self.objects.is_empty() || self.objects.iter().any(|one| one.as_str() == label);
-        if !wanted || found.confidence < self.confidence(label) {
+        if !wanted || found.confidence < self.confidence(label) || self.hides(found, size) {
             return false;
         }
         let area = found.bbox.width * found.bbox.height / (width as f32 * height as f32);
@@ -59,6 +63,11 @@ impl Scene {
             filter.min_area.is_none_or(|least| area >= least.get())
                 && filter.max_area.is_none_or(|most| area <= most.get())
         })
+    }
+
+    /// Whether an object mask hides this.
+    fn hides(&self, found: &Detection, size: (u32, u32)) -> bool {
+        self.object_masks.iter().any(|mask| mask.hides(&found.label, &found.bbox, size))
     }
 
     /// The zones that an object with this box stands in, and how long it must.

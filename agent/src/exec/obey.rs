@@ -112,6 +112,7 @@ impl Rooms {
                 set(&mut detection.confidence, change.confidence);
                 set(&mut detection.objects, change.objects);
                 set(&mut detection.masks, change.masks);
+                set(&mut detection.object_masks, change.object_masks);
                 set(&mut detection.zones, change.zones);
                 set(&mut detection.only_in_zones, change.only_in_zones);
                 set(&mut detection.filters, change.filters);

@@ -96,6 +96,7 @@ pub(super) fn config(config: &Config) -> Value {
         "detection_enabled": config.detection.enabled,
         "objects": config.detection.objects,
         "masks": config.detection.masks,
+        "object_masks": config.detection.object_masks,
         "zones": config.detection.zones,
         "only_in_zones": config.detection.only_in_zones,
         "filters": config.detection.filters,

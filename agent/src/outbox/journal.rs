@@ -2,12 +2,16 @@
 
 use cloudcore_protocol::{
     Command, CommandFinished, CommandId, CommandOutcome, CommandStarted, Event, EventBody, Frame,
-    Lane, Timestamp, decode, encode,
+    Lane, Timestamp, command::without_secrets, decode, encode,
 };
 use rusqlite::{Connection, OptionalExtension as _, params};
-use std::time::Duration;
+use std::{sync::atomic::Ordering, time::Duration};
 
-use super::{Outbox, OutboxError, append, check_size, schema::lane_index, storage};
+use super::{
+    Outbox, OutboxError, append, check_size,
+    schema::{self, lane_index},
+    storage,
+};
 
 /// How long a command's end is remembered, so that a late repeat is known.
 const REMEMBER: Duration = Duration::from_secs(7 * 86_400);
@@ -121,7 +125,8 @@ impl Outbox {
     }
 
     /// Marks a command as ended and says how to the hub, both or neither; the event's number.
-    /// `None` if it had ended before: its first end stands.
+    /// `None` if it had ended before: its first end stands. Its parameters are forgotten, and where
+    /// they held secrets nothing of them is left in the database's files.
     ///
     /// # Errors
     /// [`OutboxError`]; [`OutboxError::TooLarge`] for a result that no frame carries.
@@ -138,14 +143,24 @@ impl Outbox {
         });
         check_size(&body)?;
         let id = id.clone();
+        let erased = self.thread.erased();
         self.thread
             .call(move |db| {
-                let stage: Option<i64> = db
-                    .prepare_cached("SELECT stage FROM journal WHERE command_id = ?1")?
-                    .query_row([id.as_str()], |row| row.get(0))
+                let known: Option<(i64, String, String)> = db
+                    .prepare_cached(
+                        "SELECT stage, name, parameters FROM journal WHERE command_id = ?1",
+                    )?
+                    .query_row([id.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
                     .optional()?;
-                if stage.map(Stage::from_number).is_none_or(|stage| stage == Stage::Done) {
+                let Some((stage, name, parameters)) = known else { return Ok(None) };
+                if Stage::from_number(stage) == Stage::Done {
                     return Ok(None);
+                }
+                if holds_secrets(&name, &parameters) {
+                    schema::erase(db, |db| forget_parameters(db, &id))?;
+                    erased.store(true, Ordering::Relaxed);
+                } else {
+                    forget_parameters(db, &id)?;
                 }
                 let event = Event {
                     lane: Lane::Commands,
@@ -221,6 +236,17 @@ impl Outbox {
             })
             .await
     }
+}
+
+/// What is no JSON, or of a command that is not known, is treated as what it may be.
+fn holds_secrets(name: &str, parameters: &str) -> bool {
+    !matches!(serde_json::from_str(parameters), Ok(read) if without_secrets(name, &read).is_none())
+}
+
+fn forget_parameters(db: &Connection, id: &CommandId) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE journal SET parameters = '' WHERE command_id = ?1")?
+        .execute([id.as_str()])
+        .map(drop)
 }
 
 fn begin_in(db: &Connection, id: &CommandId) -> rusqlite::Result<()> {

@@ -137,6 +137,8 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
     // Each commit is on the disk before its caller hears of it.
     db.pragma_update(None, "synchronous", "full")?;
     db.pragma_update(None, "journal_size_limit", 8 << 20)?;
+    // What is deleted is overwritten where that costs no write of its own.
+    db.pragma_update(None, "secure_delete", "fast")?;
     db.set_prepared_statement_cache_capacity(64);
     let found: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
     if found > VERSION {
@@ -155,7 +157,42 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
         tx.pragma_update(None, "user_version", VERSION)?;
         tx.commit()?;
     }
+    // An agent that died may have left something in the log that was erased. A full disk is no
+    // reason not to start.
+    if let Err(error) = forget_old_parameters(&db).and_then(|()| empty_log(&db)) {
+        tracing::warn!(%error, "what was deleted is still in the outbox's files");
+    }
     Ok(db)
+}
+
+/// Of commands that have ended nothing is wanted but how; older agents kept their parameters. No
+/// new version of the database: an agent that is rolled back must be able to go on with it.
+fn forget_old_parameters(db: &Connection) -> rusqlite::Result<()> {
+    const OLD: &str = "SELECT 1 FROM journal WHERE stage = 2 AND parameters <> ''";
+    if !db.prepare(OLD)?.exists([])? {
+        return Ok(());
+    }
+    erase(db, |db| db.execute("UPDATE journal SET parameters = '' WHERE stage = 2", []))?;
+    // Secrets may also stand where no row is any more.
+    db.execute_batch("VACUUM")
+}
+
+/// Does something that deletes or shortens, and leaves nothing of what was there in the database's
+/// pages. It still stands in the log: see [`empty_log`].
+pub(super) fn erase<T>(
+    db: &Connection,
+    work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    db.pragma_update(None, "secure_delete", "on")?;
+    let done = work(db);
+    db.pragma_update(None, "secure_delete", "fast")?;
+    done
+}
+
+/// Moves all of the log into the database and cuts it to nothing; whether nobody was in the way.
+pub(super) fn empty_log(db: &Connection) -> rusqlite::Result<bool> {
+    let busy: i64 = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    Ok(busy == 0)
 }
 
 /// The identity of this outbox.

@@ -147,6 +147,50 @@ async fn a_command_is_new_once() {
 
 use cloudcore_protocol::CommandFinished;
 
+/// Whether a file of the database holds these bytes.
+fn holds(dir: &Path, secret: &str) -> bool {
+    let mut files = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    files.any(|file| {
+        let bytes = std::fs::read(file).unwrap();
+        bytes.windows(secret.len()).any(|part| part == secret.as_bytes())
+    })
+}
+
+#[tokio::test]
+async fn secrets_are_kept_until_their_command_has_ended_and_then_nowhere() {
+    let dir = tempfile::tempdir().unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    // On a page with others, and on pages of its own.
+    for length in [0, 20_000] {
+        let mut set = command();
+        set.name = "set_config".into();
+        let camera = format!("rtsp://eve:s3cret@cam/{}", "x".repeat(length));
+        set.parameters = format!("{{\"camera\":\"{camera}\"}}");
+        let others = [command(), command()];
+        outbox.receive(&others[0], true).await.unwrap();
+        outbox.receive(&set, true).await.unwrap();
+        outbox.receive(&others[1], true).await.unwrap();
+        // A repeat, and an agent that dies: it is known whole.
+        assert_eq!(outbox.receive(&set, true).await.unwrap(), Received::Known(Stage::Running));
+        assert!(holds(dir.path(), "s3cret"));
+        let unfinished = Outbox::open(dir.path()).unwrap().unfinished().await.unwrap();
+        assert!(unfinished.iter().any(|left| left.parameters == set.parameters));
+
+        let done = CommandOutcome::Completed("{}".into());
+        outbox.finish(&set.id, done.clone(), Duration::ZERO).await.unwrap().unwrap();
+        assert!(!holds(dir.path(), "s3cret"), "{length}");
+        assert!(!holds(dir.path(), "xxxxxxxx"), "{length}");
+        for other in others {
+            outbox.finish(&other.id, done.clone(), Duration::ZERO).await.unwrap().unwrap();
+        }
+        assert!(outbox.unfinished().await.unwrap().is_empty());
+        assert_eq!(outbox.receive(&set, true).await.unwrap(), Received::Known(Stage::Done));
+        outbox.finish(&set.id, done, Duration::ZERO).await.unwrap();
+        // The repeat is told of, and not kept.
+        assert!(!holds(dir.path(), "s3cret"));
+    }
+}
+
 #[tokio::test]
 async fn a_result_that_no_frame_carries_is_refused() {
     let dir = tempfile::tempdir().unwrap();
@@ -308,7 +352,19 @@ async fn an_outbox_of_the_first_version_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(DATABASE_FILE);
     schema::first_version(&path).unwrap();
+    let db = Connection::open(&path).unwrap();
+    for (id, stage) in [("a", 2), ("b", 2), ("c", 0)] {
+        let secret = if stage == 2 { "s3cret".repeat(2000) } else { "{}".into() };
+        let row = params![id, secret, stage];
+        db.execute("INSERT INTO journal VALUES (?1, 'set_config', ?2, 1, 1, ?3, 1, NULL, 1)", row)
+            .unwrap();
+    }
+    // Its page is free, and not overwritten.
+    db.execute("DELETE FROM journal WHERE command_id = 'b'", []).unwrap();
+    drop(db);
+    assert!(holds(dir.path(), "s3cret"));
     let outbox = Outbox::open(dir.path()).unwrap();
+    assert!(!holds(dir.path(), "s3cret"));
     outbox.append(started()).await.unwrap();
     outbox.keep_picture(Timestamp::now(), "image/jpeg", vec![1].into()).await.unwrap();
     assert_eq!(seqs(&outbox, Lane::Commands).await, [1]);

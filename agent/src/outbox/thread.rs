@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -12,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::{
     Counts, OutboxError,
     bounds::{Bounds, Limits},
-    counts,
+    counts, schema,
 };
 
 /// Jobs that may wait for the thread; who comes later waits to hand his over.
@@ -54,6 +57,8 @@ where
 }
 
 pub(super) struct Thread {
+    /// Set by a job that has erased something: the log still has it.
+    erased: Arc<AtomicBool>,
     jobs: Mutex<Option<mpsc::Sender<Box<dyn Job>>>>,
     ended: Mutex<Option<oneshot::Receiver<()>>>,
 }
@@ -72,10 +77,12 @@ impl Thread {
         let (jobs, queue) = mpsc::channel(QUEUE);
         let (announce, announced) = watch::channel(counts(&db)?);
         let (end, ended) = oneshot::channel();
+        let erased = Arc::new(AtomicBool::new(false));
+        let to_erase = Arc::clone(&erased);
         thread::Builder::new()
             .name("outbox".into())
             .spawn(move || {
-                run(&db, queue, &announce, Bounds::new(limits));
+                run(&db, queue, &announce, Bounds::new(limits), &to_erase);
                 // The last connection folds the log into the database.
                 if let Err((_, error)) = db.close() {
                     tracing::warn!(%error, "closing the outbox");
@@ -83,8 +90,13 @@ impl Thread {
                 end.send(()).ok();
             })
             .map_err(|e| OutboxError::Storage(e.to_string()))?;
-        let thread = Self { jobs: Mutex::new(Some(jobs)), ended: Mutex::new(Some(ended)) };
+        let thread = Self { erased, jobs: Mutex::new(Some(jobs)), ended: Mutex::new(Some(ended)) };
         Ok((thread, announced))
+    }
+
+    /// To be set by a job that has erased something: then the log is emptied before the answer.
+    pub(super) fn erased(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.erased)
     }
 
     /// Does `work` in a transaction, and says so after the commit.
@@ -114,6 +126,7 @@ fn run(
     mut queue: mpsc::Receiver<Box<dyn Job>>,
     announce: &watch::Sender<Counts>,
     mut bounds: Bounds,
+    erased: &AtomicBool,
 ) {
     while let Some(first) = queue.blocking_recv() {
         let mut group = vec![first];
@@ -131,6 +144,13 @@ fn run(
                 .collect(),
             Err(error) => vec![Err(error.to_string())],
         };
+        if erased.load(Ordering::Relaxed) {
+            // One who reads at this moment keeps the log: it is emptied with the next job then.
+            match schema::empty_log(db) {
+                Ok(emptied) => erased.store(!emptied, Ordering::Relaxed),
+                Err(error) => tracing::warn!(%error, "the outbox's log is not emptied"),
+            }
+        }
         match counts(db) {
             // A reader must not wake those who wait for something to read.
             Ok(now) => drop(announce.send_if_modified(|known| {

@@ -93,6 +93,7 @@ impl Hub {
         backup::settle(&config.data_dir, &db).await?;
         backup::tidy(&config.data_dir).await;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
+        place::seal_secrets(&db, &keys).await?;
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
         let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
@@ -179,6 +180,7 @@ impl Hub {
         });
         let commands = Arc::new(Commands::new(
             db.clone(),
+            Arc::clone(&keys),
             Arc::clone(&devices),
             Arc::clone(&registry),
             Arc::clone(&blobs),
@@ -188,6 +190,7 @@ impl Hub {
         ));
         let apps = Arc::new(Apps::new(
             db.clone(),
+            Arc::clone(&keys),
             Arc::clone(&devices),
             Arc::clone(&commands),
             Arc::clone(&settings),
@@ -235,7 +238,7 @@ impl Hub {
             keys: Arc::clone(&keys),
             objects: Arc::clone(&objects),
             data_dir: config.data_dir.clone(),
-            restored: restored(&settings, &devices, &webhooks),
+            restored: restored((&db, &keys), &settings, &devices, &webhooks),
             turn: tokio::sync::Mutex::default(),
         });
         let mqtt = Mqtt::open(
@@ -409,14 +412,18 @@ impl Hub {
 
 /// What the rooms do when a backup was restored under them.
 fn restored(
+    (db, keys): (&Db, &Arc<Keys>),
     settings: &Arc<Settings>,
     devices: &Arc<Devices>,
     webhooks: &Arc<Webhooks>,
 ) -> backup::Restored {
     let rooms = (Arc::clone(settings), Arc::clone(devices), Arc::clone(webhooks));
+    let store = (db.clone(), Arc::clone(keys));
     Box::new(move |_| {
         let (settings, devices, webhooks) = rooms.clone();
+        let (db, keys) = store.clone();
         Box::pin(async move {
+            place::seal_secrets(&db, &keys).await?;
             settings.reload().await?;
             webhooks.reload().await?;
             devices.restored().await

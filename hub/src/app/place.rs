@@ -10,8 +10,9 @@ use secrecy::SecretString;
 use sqlx::postgres::PgConnectOptions;
 
 use crate::{
+    apps,
     auth::{Auth, Role},
-    backup,
+    backup, commands,
     db::Db,
     error::{Code, Error, Result},
     keys::{self, Keys},
@@ -59,6 +60,7 @@ pub async fn write_backup(place: Place<'_>, order: backup::Order, output: &Path)
         return Err(Error::invalid(format!("there is no hub in {}", place.data_dir.display())));
     }
     let db = open_db(place.data_dir, place.database).await?;
+    seal_secrets(&db, &Keys::load(place.data_dir)?).await?;
     let written = backup::to_file(&db, place.data_dir, order, output).await;
     db.close().await;
     written
@@ -101,6 +103,12 @@ async fn open_auth(place: Place<'_>) -> Result<Auth> {
     prepare(place.data_dir)?;
     let db = open_db(place.data_dir, place.database).await?;
     Ok(Auth::new(db, Arc::new(Keys::load(place.data_dir)?)))
+}
+
+/// Seals the secrets that older hubs have stored in the clear, and that older backups bring.
+pub(super) async fn seal_secrets(db: &Db, keys: &Keys) -> Result<()> {
+    commands::hide_secrets(db, keys).await?;
+    apps::seal_configs(db, keys).await
 }
 
 pub(super) async fn open_db(data_dir: &Path, database: Option<PgConnectOptions>) -> Result<Db> {

@@ -24,6 +24,7 @@ use crate::{
     db::{Db, Write},
     devices::Devices,
     error::{Code, Error, Result},
+    keys::{Keys, app_context as context},
     settings::Settings,
 };
 use store::Placed;
@@ -83,6 +84,7 @@ pub struct Removal {
 /// The apps.
 pub struct Apps {
     db: Db,
+    keys: Arc<Keys>,
     devices: Arc<Devices>,
     commands: Arc<Commands>,
     settings: Arc<Settings>,
@@ -100,11 +102,12 @@ impl Apps {
     #[must_use]
     pub const fn new(
         db: Db,
+        keys: Arc<Keys>,
         devices: Arc<Devices>,
         commands: Arc<Commands>,
         settings: Arc<Settings>,
     ) -> Self {
-        Self { db, devices, commands, settings }
+        Self { db, keys, devices, commands, settings }
     }
 
     /// Has an app run on these devices, or this version of it; on others it stays as it is. Waits
@@ -126,7 +129,9 @@ impl Apps {
                 format!("there are {MAX_APPS} apps: delete one first"),
             ));
         }
-        store::put(&mut tx, app).await?;
+        let config = serde_json::to_vec(&app.config).map_err(Error::internal)?;
+        let config = self.keys.seal.seal(&context(app.name.as_str()), &config)?;
+        store::put(&mut tx, app, config).await?;
         let before = store::placed(&mut tx, &app.name).await?;
         for (device, node) in devices.iter().zip(nodes) {
             let former = before.iter().find(|placed| placed.device_id == device.as_str());
@@ -289,7 +294,12 @@ impl Apps {
     /// cursor.
     async fn list(&self, filter: &store::Filter) -> Result<store::Listed> {
         self.settle_for_reading().await;
-        store::list(&self.db, filter).await
+        let (count, mut apps, next) = store::list(&self.db, filter).await?;
+        for (app, _) in &mut apps {
+            let config = self.keys.seal.open(&context(&app.name), &app.config)?;
+            app.config = String::from_utf8(config).map_err(Error::internal)?;
+        }
+        Ok((count, apps, next))
     }
 
     /// The apps of a device.
@@ -300,6 +310,26 @@ impl Apps {
         self.settle_for_reading().await;
         store::of_device(&self.db, device).await?.into_iter().map(Application::of).collect()
     }
+}
+
+/// Seals what apps are told where an older hub has stored it as it was: in an older database,
+/// or an older backup.
+///
+/// # Errors
+/// The database's.
+pub async fn seal_configs(db: &Db, keys: &Keys) -> Result<()> {
+    let mut tx = db.write().await?;
+    let unsealed = store::unsealed(&mut tx).await?;
+    for (name, config) in &unsealed {
+        let sealed = keys.seal.seal(&context(name), config.as_bytes())?;
+        store::set_config(&mut tx, name, sealed).await?;
+    }
+    tx.commit().await?;
+    if !unsealed.is_empty() {
+        tracing::info!(apps = unsealed.len(), "what older apps are told is sealed");
+        db.scrub("apps").await;
+    }
+    Ok(())
 }
 
 /// Most apps of a device that are heard of in one heartbeat.
@@ -403,6 +433,8 @@ mod tests {
             node_name: None,
             name: "deploy_app".into(),
             parameters: "{}".into(),
+            hidden: false,
+            sealed: None,
             state,
             result: Some(result),
             sent_at: now,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use cloudcore_protocol::{
     DeviceId, Timestamp,
-    command::{AppConfig, AppName, AppPorts, Cpu, DeployApp, ImageReference, Memory, Resources},
+    command::{
+        AppConfig, AppName, AppPorts, Cpu, DeployApp, ImageReference, Memory, Resources,
+        hide_secrets,
+    },
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -410,7 +413,8 @@ struct App {
     /// The image that was deployed last.
     #[schema(example = "ahmedxeno/edge-app:latest")]
     image: String,
-    /// What it is told.
+    /// What it is told. What its names say is secret (`DB_PASSWORD`, `API_KEY`), and a URL's user and
+    /// password, is shown as `***`.
     #[schema(value_type = Object)]
     config: Value,
     /// What it may use at most.
@@ -433,7 +437,7 @@ impl App {
         Ok(Self {
             name: app.name,
             image: app.image,
-            config: serde_json::from_str(&app.config).map_err(Error::internal)?,
+            config: hide_secrets(&serde_json::from_str(&app.config).map_err(Error::internal)?),
             resources: Allowed { cpu: app.cpu, memory: app.memory },
             devices_running: devices.iter().filter(|d| d.status == Standing::Running).count(),
             devices,

@@ -15,7 +15,7 @@ use super::Standing;
 use crate::{
     api::{Page, clip},
     db::{self, Db, On, Write},
-    error::{Error, Result},
+    error::Result,
 };
 
 /// A row of `apps`.
@@ -24,7 +24,7 @@ pub struct AppRow {
     id: i64,
     pub(super) name: String,
     pub(super) image: String,
-    /// JSON.
+    /// JSON, sealed: it may hold secrets.
     pub(super) config: String,
     pub(super) cpu: Option<String>,
     pub(super) memory: Option<String>,
@@ -73,7 +73,7 @@ pub(super) async fn count(tx: &mut Write) -> Result<i64> {
     Ok(db::sql("SELECT count(*) FROM apps").value(tx).await?)
 }
 
-pub(super) async fn put(tx: &mut Write, app: &DeployApp) -> Result<()> {
+pub(super) async fn put(tx: &mut Write, app: &DeployApp, config: String) -> Result<()> {
     db::sql(
         "INSERT INTO apps (name, image, config, cpu, memory, created_at, updated_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (name) DO UPDATE SET \
@@ -82,7 +82,7 @@ pub(super) async fn put(tx: &mut Write, app: &DeployApp) -> Result<()> {
     )
     .bind(app.name.as_str())
     .bind(app.image.as_str())
-    .bind(serde_json::to_string(&app.config).map_err(Error::internal)?)
+    .bind(config)
     .bind(app.resources.cpu.as_ref().map(ToString::to_string))
     .bind(app.resources.memory.as_ref().map(ToString::to_string))
     .bind(Timestamp::now().micros())
@@ -243,4 +243,15 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<Listed> {
         (app, placed)
     };
     Ok((count, apps.into_iter().map(with_places).collect(), next))
+}
+
+/// Apps whose config is not sealed, by name: those of an older database or backup.
+pub(super) async fn unsealed(tx: &mut Write) -> Result<Vec<(String, String)>> {
+    // What is sealed is hex digits.
+    Ok(db::sql("SELECT name, config FROM apps WHERE config LIKE '{%'").all(tx).await?)
+}
+
+pub(super) async fn set_config(tx: &mut Write, name: &str, config: String) -> Result<()> {
+    db::sql("UPDATE apps SET config = $2 WHERE name = $1").bind(name).bind(config).run(tx).await?;
+    Ok(())
 }

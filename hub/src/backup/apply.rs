@@ -111,12 +111,9 @@ fn check_file(
         rows.iter().try_for_each(|row| table.check(row))?;
     }
     for kept in tables(&manifest.include) {
-        let there = if kept.secret {
-            secrets.rows.contains_key(kept.name)
-        } else {
-            plain.contains(&kept.name)
-        };
-        if !there {
+        let sealed = kept.secret && secrets.rows.contains_key(kept.name);
+        // Either, and not both.
+        if sealed == plain.contains(&kept.name) {
             return Err(damaged(format!("table {} is missing", kept.name)));
         }
     }
@@ -136,7 +133,7 @@ fn table_of(part: &Part) -> Result<Option<&'static Kept>> {
         return Ok(None);
     }
     let kept = TABLES.iter().find(|kept| {
-        !kept.secret
+        (!kept.secret || kept.once_plain)
             && part.table.as_deref() == Some(kept.name)
             && part.name == format!("{}.jsonl", kept.name)
     });
@@ -169,7 +166,8 @@ impl Checked {
         }
         let mut rows = 0;
         let (sender, mut receiver) = mpsc::channel(QUEUE);
-        let names: Vec<_> = wanted.iter().filter(|kept| !kept.secret).map(|k| k.name).collect();
+        let sealed = |kept: &&&Kept| kept.secret && self.secrets.rows.contains_key(kept.name);
+        let names: Vec<_> = wanted.iter().filter(|kept| !sealed(kept)).map(|k| k.name).collect();
         let archive = self.archive.clone();
         let reading = spawn_blocking(move || read_rows(&archive, &names, &sender));
         while let Some((kept, batch)) = receiver.recv().await {
@@ -178,7 +176,7 @@ impl Checked {
         }
         // The archive is hashed once more: what was checked is what was inserted.
         reading.await.map_err(Error::internal)??;
-        for kept in wanted.iter().filter(|kept| kept.secret) {
+        for kept in wanted.iter().filter(sealed) {
             let mut all = self.secrets.rows.get(kept.name).cloned().unwrap_or_default();
             if let Some(sealed) = &kept.sealed {
                 all.iter_mut().try_for_each(|row| sealed.close(&keys.seal, row))?;

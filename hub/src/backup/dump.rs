@@ -18,7 +18,7 @@ use super::{
     hubkeys,
     manifest::{FORMAT, Manifest, Part, SEALED},
     secrets::{Key, MAX_SECRETS, Secrets},
-    tables::tables,
+    tables::{Kept, tables},
 };
 use crate::{
     db::{Db, Snapshot, Table},
@@ -85,7 +85,7 @@ pub(super) async fn dump(
             secrets.rows.insert(kept.name.to_owned(), rows);
         } else {
             let file = folder.join(format!("{}.jsonl", kept.name));
-            manifest.parts.push(spool(&table, &mut snapshot, kept.only, file.clone()).await?);
+            manifest.parts.push(spool(&table, &mut snapshot, kept, file.clone()).await?);
             contents.push(Content::File(file));
         }
     }
@@ -141,14 +141,10 @@ async fn collect(
 }
 
 /// All rows of a table, into a file.
-async fn spool(
-    table: &Table,
-    snapshot: &mut Snapshot,
-    only: Option<&'static str>,
-    file: PathBuf,
-) -> Result<Part> {
+async fn spool(table: &Table, snapshot: &mut Snapshot, kept: &Kept, file: PathBuf) -> Result<Part> {
     let (sender, mut receiver) = mpsc::channel::<Vec<Map<String, Value>>>(QUEUE);
     let name = format!("{}.jsonl", table.name());
+    let left_out = kept.left_out;
     let writing = spawn_blocking(move || {
         let file = File::create(&file).map_err(|e| Error {
             cause: Some(e.into()),
@@ -156,15 +152,16 @@ async fn spool(
         })?;
         let mut lines = Lines::new(BufWriter::new(file));
         while let Some(batch) = receiver.blocking_recv() {
-            for row in &batch {
-                lines.push(row)?;
+            for mut row in batch {
+                left_out.map(|column| row.remove(column));
+                lines.push(&row)?;
             }
         }
         let (size, rows) = (lines.size, lines.rows);
         let (_, sha256) = lines.finish()?;
         Ok::<_, Error>((size, rows, sha256))
     });
-    let read = table.read(snapshot, only, sender).await;
+    let read = table.read(snapshot, kept.only, sender).await;
     let (size, rows, sha256) = writing.await.map_err(Error::internal)??;
     read?;
     Ok(Part { name, table: Some(table.name().to_owned()), rows, size, sha256 })

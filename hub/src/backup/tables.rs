@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::Include;
 use crate::{
     error::{Error, Result},
-    keys::Seal,
+    keys::{self, Seal},
     webhooks,
 };
 
@@ -40,6 +40,10 @@ pub(super) struct Kept {
     /// The column that is sealed by the hub's key, in the clear inside the sealed part: another hub
     /// has another key.
     pub sealed: Option<Sealed>,
+    /// Whether archives of older hubs have its rows in the clear.
+    pub once_plain: bool,
+    /// A column that is left out.
+    pub left_out: Option<&'static str>,
     /// Which of its rows, where not all: a condition.
     pub only: Option<&'static str>,
     pub way: Way,
@@ -83,7 +87,16 @@ impl Sealed {
 }
 
 const fn replaced(name: &'static str, include: Include) -> Kept {
-    Kept { name, include, secret: false, sealed: None, only: None, way: Way::Replace }
+    Kept {
+        name,
+        include,
+        secret: false,
+        sealed: None,
+        once_plain: false,
+        left_out: None,
+        only: None,
+        way: Way::Replace,
+    }
 }
 
 /// In the order in which they are restored.
@@ -137,7 +150,8 @@ pub(super) const TABLES: [Kept; 15] = [
     },
     Kept { secret: true, ..replaced("users", Include::Users) },
     Kept { secret: true, ..replaced("api_keys", Include::Users) },
-    replaced("commands", Include::Commands),
+    // What a command's secrets are is for the hub that sends it, and for as long as it is open.
+    Kept { left_out: Some("sealed"), ..replaced("commands", Include::Commands) },
     replaced("detections", Include::Detections),
     replaced("detection_totals", Include::Detections),
     Kept {
@@ -145,7 +159,12 @@ pub(super) const TABLES: [Kept; 15] = [
         sealed: Some(Sealed { column: "secret", name: "webhook_id", context: webhooks::context }),
         ..replaced("webhooks", Include::Webhooks)
     },
-    replaced("apps", Include::Apps),
+    Kept {
+        secret: true,
+        sealed: Some(Sealed { column: "config", name: "name", context: keys::app_context }),
+        once_plain: true,
+        ..replaced("apps", Include::Apps)
+    },
     replaced("app_devices", Include::Apps),
     replaced("models", Include::Models),
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 use cloudcore_protocol::{Command, CommandId, DeviceId, Frame, Timestamp};
 use serde_json::Value;
 
-use super::{Commands, MAX_OPEN, dispatch::millis, store, stored_parameters};
+use super::{Commands, MAX_OPEN, dispatch::millis, secrets::Parameters, store};
 use crate::{
     error::{Error, Result},
     live::{self, What},
@@ -26,7 +26,7 @@ impl Commands {
         device_type: Option<&str>,
     ) -> Result<Vec<CommandId>> {
         self.settings.check_open()?;
-        let parameters = stored_parameters(name, parameters)?;
+        let parameters = Parameters::of(name, parameters)?;
         let sent_at = Timestamp::now();
         let mut tx = self.db.write().await?;
         let mut nodes = Vec::new();
@@ -35,7 +35,11 @@ impl Commands {
             to.push((CommandId::generate(), device.try_into().map_err(Error::internal)?));
             nodes.push(node);
         }
-        store::insert_all(&mut tx, &to, name, &parameters, timeout, sent_at).await?;
+        let seal = |(id, device): &(CommandId, DeviceId)| {
+            Ok((id.clone(), device.clone(), parameters.seal(&self.keys, id)?))
+        };
+        let rows = to.iter().map(seal).collect::<Result<Vec<_>>>()?;
+        store::insert_all(&mut tx, &rows, name, parameters.shown(), timeout, sent_at).await?;
         let sent: Vec<_> = to
             .iter()
             .zip(&nodes)
@@ -54,7 +58,7 @@ impl Commands {
             let frame = Frame::Command(Command {
                 id: id.clone(),
                 name: name.to_owned(),
-                parameters: parameters.clone(),
+                parameters: parameters.whole.clone(),
                 time_left_ms: millis(timeout),
             });
             if self.registry.send(device_id, frame).is_ok() {

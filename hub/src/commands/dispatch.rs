@@ -21,7 +21,7 @@ impl Commands {
             let frame = Frame::Command(Command {
                 id: command.id.clone(),
                 name: command.name.clone(),
-                parameters: command.parameters.clone(),
+                parameters: command.parameters.whole.clone(),
                 time_left_ms: millis(command.timeout),
             });
             match self.registry.send(&command.device_id, frame) {
@@ -79,16 +79,21 @@ impl Commands {
                 return Ok(());
             }
         }
-        let mut delivered = Vec::new();
+        let (mut delivered, mut lost) = (Vec::new(), Vec::new());
         for row in open {
             let left = row.deadline.since(now);
             if left.is_zero() {
                 continue;
             }
+            let Some(parameters) = self.whole(&row) else {
+                // A device that has it knows its parameters.
+                lost.extend((row.state == State::Queued).then_some(row.id));
+                continue;
+            };
             let frame = Frame::Command(Command {
                 id: row.id.clone(),
                 name: row.name,
-                parameters: row.parameters,
+                parameters,
                 time_left_ms: millis(left),
             });
             if session.send_when_room(frame).await.is_err() {
@@ -99,7 +104,7 @@ impl Commands {
         if !delivered.is_empty() {
             self.delivered(&delivered).await;
         }
-        Ok(())
+        self.end_lost(&lost).await
     }
 }
 

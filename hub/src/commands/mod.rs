@@ -9,14 +9,12 @@ mod dispatch;
 mod life;
 mod progress;
 mod routes;
+mod secrets;
 mod store;
 
 use std::{sync::Arc, time::Duration};
 
-use cloudcore_protocol::{
-    CommandId, DeviceId, Timestamp,
-    command::{CommandError, Task},
-};
+use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -25,13 +23,17 @@ use url::Url;
 pub use life::{Event, State};
 pub use progress::{Change, Ending, apply, ending};
 pub use routes::routes;
+pub use secrets::hide_secrets;
 pub use store::{Filter, Row, count_by_status};
+
+use secrets::Parameters;
 
 use crate::{
     blobs::Blobs,
     db::{Db, Write},
     devices::Devices,
     error::{Code, Error, Result},
+    keys::Keys,
     link::Registry,
     live::{self, Bus, News, What},
     settings::Settings,
@@ -52,6 +54,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(1);
 /// The commands.
 pub struct Commands {
     db: Db,
+    keys: Arc<Keys>,
     devices: Arc<Devices>,
     registry: Arc<Registry>,
     blobs: Arc<Blobs>,
@@ -92,7 +95,7 @@ pub struct Accepted {
     pub device_id: DeviceId,
     news: News,
     name: String,
-    parameters: String,
+    parameters: Parameters,
     timeout: Duration,
 }
 
@@ -109,6 +112,7 @@ impl Commands {
     #[must_use]
     pub fn new(
         db: Db,
+        keys: Arc<Keys>,
         devices: Arc<Devices>,
         registry: Arc<Registry>,
         blobs: Arc<Blobs>,
@@ -119,6 +123,7 @@ impl Commands {
         let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
         Self {
             db,
+            keys,
             devices,
             registry,
             blobs,
@@ -167,7 +172,7 @@ impl Commands {
         node_name: String,
     ) -> Result<Accepted> {
         self.settings.check_open()?;
-        let parameters = stored_parameters(&new.name, &new.parameters)?;
+        let parameters = Parameters::of(&new.name, &new.parameters)?;
         let (id, sent_at) = (CommandId::generate(), Timestamp::now());
         let deadline = sent_at.plus(new.timeout);
         if store::count_open(tx, &new.device_id).await? >= MAX_OPEN {
@@ -176,7 +181,9 @@ impl Commands {
                 format!("device '{}' has {MAX_OPEN} open commands", new.device_id),
             ));
         }
-        store::insert(tx, &id, new, &parameters, sent_at, deadline).await?;
+        let sealed = parameters.seal(&self.keys, &id)?;
+        let kept = (parameters.shown(), sealed);
+        store::insert(tx, &id, new, kept, sent_at, deadline).await?;
         let sent = live::Event {
             device_id: Some(new.device_id.as_str()),
             node_name: Some(&node_name),
@@ -416,18 +423,4 @@ pub fn check(name: &str, parameters: &Value, timeout: Option<u32>) -> Result<Dur
         return Err(Error::invalid("timeout must be 1 to 86400 seconds"));
     }
     Ok(Duration::from_secs(timeout.into()))
-}
-
-/// Parameters as they are stored.
-fn stored_parameters(name: &str, parameters: &Value) -> Result<String> {
-    let text = match Task::parse(name, parameters) {
-        // A newer agent may know it; an older one says that it does not.
-        Ok(_) | Err(CommandError::Unknown(_)) => parameters.to_string(),
-        Err(bad @ CommandError::Parameters { .. }) => return Err(Error::invalid(bad.to_string())),
-    };
-    if text.len() > MAX_PARAMETERS {
-        let message = format!("parameters must have at most {MAX_PARAMETERS} bytes");
-        return Err(Error::invalid(message));
-    }
-    Ok(text)
 }

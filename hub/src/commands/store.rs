@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sqlx::FromRow;
 use utoipa::IntoParams;
 
-use super::{NewCommand, State};
+use super::{NewCommand, State, secrets::Unseen};
 use crate::{
     api::Page,
     db::{self, Db, On, Write},
@@ -26,8 +26,12 @@ pub struct Row {
     pub node_name: Option<String>,
     /// Its name.
     pub name: String,
-    /// JSON.
+    /// JSON, without secrets.
     pub parameters: String,
+    /// Whether there were secrets in them.
+    pub hidden: bool,
+    /// The whole of them where some are hidden, sealed, while it is open.
+    pub sealed: Option<String>,
     /// Where it stands.
     pub state: State,
     /// What came of it.
@@ -50,6 +54,8 @@ struct Stored {
     node_name: Option<String>,
     command_type: String,
     parameters: String,
+    secrets: Option<String>,
+    sealed: Option<String>,
     status: String,
     result: Option<String>,
     sent_at: i64,
@@ -68,6 +74,8 @@ impl Stored {
             node_name: self.node_name,
             name: self.command_type,
             parameters: self.parameters,
+            hidden: self.secrets.as_deref() == Some("hidden"),
+            sealed: self.sealed,
             state: state.ok_or_else(|| {
                 Error::internal(format!("unknown command status {}", self.status))
             })?,
@@ -84,13 +92,14 @@ pub(super) async fn insert(
     tx: &mut Write,
     id: &CommandId,
     new: &NewCommand,
-    parameters: &str,
+    (parameters, sealed): (&str, Option<String>),
     sent_at: Timestamp,
     deadline: Timestamp,
 ) -> Result<()> {
     db::sql(
         "INSERT INTO commands (command_id, device_id, command_type, parameters, status, \
-         timeout_s, sent_at, deadline) VALUES ($1, $2, $3, $4, 'queued', $5, $6, $7)",
+         timeout_s, sent_at, deadline, secrets, sealed) \
+         VALUES ($1, $2, $3, $4, 'queued', $5, $6, $7, $8, $9)",
     )
     .bind(id.as_str())
     .bind(new.device_id.as_str())
@@ -99,6 +108,8 @@ pub(super) async fn insert(
     .bind(i64::try_from(new.timeout.as_secs()).unwrap_or(i64::MAX))
     .bind(sent_at.micros())
     .bind(deadline.micros())
+    .bind(if sealed.is_some() { "hidden" } else { "none" })
+    .bind(sealed)
     .run(&mut *tx)
     .await?;
     Ok(())
@@ -125,7 +136,7 @@ pub(super) async fn addressees(
 /// One command for many devices, each with an id of its own.
 pub(super) async fn insert_all(
     tx: &mut Write,
-    to: &[(CommandId, DeviceId)],
+    to: &[(CommandId, DeviceId, Option<String>)],
     name: &str,
     parameters: &str,
     timeout: Duration,
@@ -133,8 +144,9 @@ pub(super) async fn insert_all(
 ) -> Result<()> {
     db::sql(
         "INSERT INTO commands (command_id, device_id, command_type, parameters, status, \
-         timeout_s, sent_at, deadline) \
-         SELECT value->>0, value->>1, $2, $3, 'queued', $4, $5, $6 FROM {rows}",
+         timeout_s, sent_at, deadline, secrets, sealed) \
+         SELECT value->>0, value->>1, $2, $3, 'queued', $4, $5, $6, \
+         CASE WHEN value->>2 IS NULL THEN 'none' ELSE 'hidden' END, value->>2 FROM {rows}",
     )
     .bind(json!(to).to_string())
     .bind(name)
@@ -227,7 +239,8 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Row>, Opt
     let count = bound(db::joined(&["SELECT count(*) FROM commands WHERE ", MATCHES]));
     let count: i64 = count.value(db).await?;
     let page = db::joined(&[
-        "SELECT id, command_id, device_id, command_type, NULL AS node_name, '' AS parameters, status, \
+        "SELECT id, command_id, device_id, command_type, NULL AS node_name, '' AS parameters, \
+         NULL AS secrets, NULL AS sealed, status, \
          CASE WHEN length(result) <= $6 THEN result END AS result, sent_at, deadline, \
          completed_at, execution_us FROM commands WHERE ",
         MATCHES,
@@ -312,7 +325,8 @@ pub(super) async fn set_state(
     db::sql(
         "UPDATE commands SET status = $2, result = coalesce($3, result), \
          started_at = coalesce(started_at, $4), completed_at = coalesce(completed_at, $5), \
-         execution_us = coalesce($6, execution_us) WHERE command_id = $1",
+         execution_us = coalesce($6, execution_us), \
+         sealed = CASE WHEN $7 THEN NULL ELSE sealed END WHERE command_id = $1",
     )
     .bind(id.as_str())
     .bind(state.as_str())
@@ -320,6 +334,7 @@ pub(super) async fn set_state(
     .bind((state == State::Running).then_some(now))
     .bind(state.is_final().then_some(now))
     .bind(duration_micros.and_then(|us| i64::try_from(us).ok()))
+    .bind(state.is_final())
     .run(&mut *tx)
     .await?;
     Ok(())
@@ -380,4 +395,42 @@ pub(super) async fn forget(tx: &mut Write, before: Timestamp) -> Result<()> {
 /// The database's.
 pub async fn count_by_status(db: &Db) -> Result<Vec<(String, i64)>> {
     Ok(db::sql("SELECT status, count(*) FROM commands GROUP BY status").all(db).await?)
+}
+
+/// Some commands that nobody has looked at for secrets.
+pub(super) async fn unseen(tx: &mut Write) -> Result<Vec<Unseen>> {
+    Ok(db::sql(
+        "SELECT id, command_id, command_type, parameters, status FROM commands \
+         WHERE secrets IS NULL ORDER BY id LIMIT 500",
+    )
+    .all(&mut *tx)
+    .await?)
+}
+
+/// These hold no secrets.
+pub(super) async fn set_harmless(tx: &mut Write, ids: &[i64]) -> Result<()> {
+    db::sql(
+        "UPDATE commands SET secrets = 'none' \
+         WHERE id IN (SELECT CAST(value->>0 AS BIGINT) FROM {rows})",
+    )
+    .bind(json!(ids.iter().map(|id| [id]).collect::<Vec<_>>()).to_string())
+    .run(tx)
+    .await?;
+    Ok(())
+}
+
+/// Keeps a command's parameters without their secrets, and beside that what is sealed.
+pub(super) async fn hide(
+    tx: &mut Write,
+    id: i64,
+    shown: &str,
+    sealed: Option<String>,
+) -> Result<()> {
+    db::sql("UPDATE commands SET parameters = $2, secrets = 'hidden', sealed = $3 WHERE id = $1")
+        .bind(id)
+        .bind(shown)
+        .bind(sealed)
+        .run(tx)
+        .await?;
+    Ok(())
 }

@@ -155,6 +155,27 @@ impl Db {
         Ok(u64::try_from(bytes).unwrap_or(0))
     }
 
+    /// Leaves nothing in the database's files of what was overwritten or deleted in this table, as
+    /// far as it is the database's to say. Where that fails, what is left is overwritten in time.
+    pub async fn scrub(&self, table: &'static str) {
+        let scrubbed = async {
+            match self {
+                Self::Sqlite { writer, .. } => {
+                    sqlx::query("VACUUM").execute(writer).await?;
+                    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(writer).await?;
+                }
+                Self::Postgres { writer, .. } => {
+                    let full = sqlx::AssertSqlSafe(format!("VACUUM FULL {table}"));
+                    sqlx::query(full).execute(writer).await?;
+                }
+            }
+            Ok::<_, sqlx::Error>(())
+        };
+        if let Err(error) = scrubbed.await {
+            tracing::warn!(%error, table, "what was deleted is still in the database's files");
+        }
+    }
+
     /// Closes all connections.
     pub async fn close(&self) {
         match self {

@@ -303,6 +303,8 @@ mod tests {
             node_name: None,
             name: "port_check".into(),
             parameters: parameters.to_string(),
+            hidden: false,
+            sealed: None,
             state,
             result,
             sent_at,

@@ -223,3 +223,81 @@ fn oldest() -> i64 {
     let kept = i64::try_from(KEPT.as_micros()).unwrap_or(i64::MAX);
     Timestamp::now().micros().saturating_sub(kept)
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::{Router, middleware, routing::post};
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        sync::Notify,
+        time::{Instant, timeout},
+    };
+
+    use super::*;
+    use crate::auth::Role;
+
+    /// How long this hub gives a request.
+    const SHORT: Duration = Duration::from_secs(1);
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn an_answer_that_comes_too_late_is_that_of_the_next_who_asks() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = Db::open(&dir.path().join("hub.db")).await.unwrap();
+        let answers = Arc::new(Answers::new(db, Arc::new(Keys::of(&[7; 32]).unwrap())));
+        let (done, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let change = {
+            let (done, go) = (Arc::clone(&done), Arc::clone(&go));
+            move || async move {
+                go.notified().await;
+                format!("{{\"made\":{}}}", done.fetch_add(1, Ordering::Relaxed) + 1)
+            }
+        };
+        let shell = move |mut request: Request, next: Next| {
+            let answers = Arc::clone(&answers);
+            async move {
+                let caller = Caller::Key { key_id: "key_1".into(), role: Role::Operator };
+                request.extensions_mut().insert(Identity::Caller(caller));
+                let key = key_of(&request).unwrap().unwrap();
+                match timeout(SHORT, answers.answer(key, request, next)).await {
+                    Ok(Ok(response)) => response,
+                    Ok(Err(refusal)) => refusal.into_response(),
+                    Err(_) => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+                }
+            }
+        };
+        let router = Router::new().route("/", post(change)).layer(middleware::from_fn(shell));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move { axum::serve(listener, router).await });
+        let ask = async || {
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            let head = "POST / HTTP/1.1\r\nHost: hub\r\nIdempotency-Key: k\r\n\
+                        Content-Length: 2\r\nConnection: close\r\n\r\n{}";
+            socket.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            timeout(PATIENCE, socket.read_to_string(&mut answer)).await.unwrap().unwrap();
+            answer
+        };
+
+        assert!(ask().await.starts_with("HTTP/1.1 503"), "its time is over");
+        assert!(ask().await.starts_with("HTTP/1.1 409"), "it is still on its way");
+        go.notify_one();
+        let end = Instant::now() + PATIENCE;
+        let answer = loop {
+            let answer = ask().await;
+            if answer.starts_with("HTTP/1.1 200") {
+                break answer;
+            }
+            assert!(Instant::now() < end, "{answer}");
+        };
+        assert!(answer.contains("idempotent-replayed: true"), "{answer}");
+        assert!(answer.ends_with("{\"made\":1}"), "{answer}");
+        assert_eq!(done.load(Ordering::Relaxed), 1);
+        server.abort();
+    }
+}

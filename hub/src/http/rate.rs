@@ -90,3 +90,35 @@ impl Standing {
         headers.insert(RESET, self.reset.into());
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test may fail")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_has_an_address_of_ipv6_has_its_network_and_one_count() {
+        let rates = Rates::default();
+        let used = |from: &str| {
+            rates.take(&Identity::Anonymous, from.parse().unwrap(), 1000).unwrap().used
+        };
+        // A window may end between two counts: then it is counted once more.
+        let counted = || {
+            let before = Timestamp::now().seconds().div_euclid(WINDOW);
+            let counts = [
+                used("2001:db8:0:1::1"),
+                used("2001:db8:0:1:ffff:ffff:ffff:ffff"),
+                used("2001:db8:0:2::1"),
+                used("192.0.2.1"),
+                used("::ffff:192.0.2.1"),
+                used("192.0.2.2"),
+            ];
+            (Timestamp::now().seconds().div_euclid(WINDOW) == before).then_some(counts)
+        };
+        let counts = counted().unwrap_or_else(|| {
+            *rates.0.lock().unwrap() = Default::default();
+            counted().unwrap()
+        });
+        assert_eq!(counts, [1, 2, 1, 1, 2, 1]);
+    }
+}

@@ -6,6 +6,12 @@ use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundK
 use super::{hex, random};
 use crate::error::{Error, Result};
 
+/// What the seal of an app's config is for: its room writes it, and backups carry it over.
+#[must_use]
+pub fn app_context(name: &str) -> String {
+    format!("app {name}")
+}
+
 /// Seals and opens.
 pub struct Seal(LessSafeKey);
 

@@ -6,7 +6,10 @@
 mod apps;
 mod parameters;
 mod scene;
+mod secrets;
 mod tools;
+
+use std::fmt;
 
 use minicbor::{Decode, Encode};
 use serde::Deserialize;
@@ -20,15 +23,19 @@ pub use parameters::{
     CaptureImage, CaptureInterval, Confidence, PictureFormat, PortCheck, Ports, PreRoll,
     PreRollPictures, Quality, Resolution, Seconds, SetConfig, StartDetection, UpdateAgent, Version,
 };
-pub use scene::{Few, Filters, Label, Labels, Masks, ObjectFilter, Point, Polygon, Zone, Zones};
+pub use scene::{
+    Few, Filters, Label, Labels, Masks, ObjectFilter, ObjectMask, ObjectMasks, Point, Polygon,
+    Zone, Zones,
+};
+pub use secrets::{HIDDEN, hide_secrets, hide_urls, shown_url, without_secrets};
 pub use tools::{
     Arguments, FilePath, GetLogs, LogLevel, LogLines, ProgramName, RunProgram, Since, UploadFile,
 };
 
 use crate::CommandId;
 
-/// Hub to agent: run this, once.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// Hub to agent: run this, once. Its `Debug` shows no parameters: they may hold secrets.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 pub struct Command {
     /// Its id; a repeat is not run again.
     #[n(0)]
@@ -42,6 +49,16 @@ pub struct Command {
     /// What is left of its time when this is sent, milliseconds.
     #[n(3)]
     pub time_left_ms: u64,
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Command")
+            .field("id", &self.id)
+            .field("name", &self.name)
+            .field("time_left_ms", &self.time_left_ms)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Hub to agent: stop this, if it has not ended.
@@ -184,7 +201,8 @@ impl Task {
         let none = Value::Object(Map::new());
         let parameters = if parameters.is_null() { &none } else { parameters };
         fn read<T: for<'de> Deserialize<'de>>(parameters: &Value) -> Result<T, String> {
-            T::deserialize(parameters).map_err(|e| e.to_string())
+            // A value of the wrong type is told in full.
+            T::deserialize(parameters).map_err(|e| hide_urls(&e.to_string()))
         }
         let nothing = |task: Self| read::<Nothing>(parameters).map(|_| task);
         match name {

@@ -7,7 +7,7 @@ use std::{
     str::FromStr,
 };
 
-use super::{Filters, Labels, Masks, Zones};
+use super::{Filters, Labels, Masks, ObjectMasks, Zones};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::ModelId;
@@ -52,6 +52,8 @@ pub struct SetConfig {
     pub objects: Option<Labels>,
     /// Where motion does not count.
     pub masks: Option<Masks>,
+    /// Where objects do not count.
+    pub object_masks: Option<ObjectMasks>,
     /// Areas whose names events show.
     pub zones: Option<Zones>,
     /// Whether an object is an event in a zone only.

@@ -131,6 +131,27 @@ pub struct Zone {
     pub loitering: Option<Seconds>,
 }
 
+/// An area where objects do not count. Motion does: something that walks through is found on its
+/// other side.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ObjectMask {
+    /// Where it is; an object stands in it with its foot.
+    pub points: Polygon,
+    /// Which objects do not count there; none does where it is empty.
+    #[serde(default)]
+    pub objects: Vec<Label>,
+}
+
+impl ObjectMask {
+    /// Whether it hides an object of this label with this box, in a frame of this size.
+    #[must_use]
+    pub fn hides(&self, label: &str, bbox: &BoundingBox, size: (u32, u32)) -> bool {
+        let meant = self.objects.is_empty() || self.objects.iter().any(|one| one.as_str() == label);
+        meant && self.points.holds(bbox, size)
+    }
+}
+
 /// Which objects of a label count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,6 +209,8 @@ impl<T, const N: usize> From<Few<T, N>> for Vec<T> {
 pub type Labels = Few<Label, 100>;
 /// Areas where motion does not count.
 pub type Masks = Few<Polygon, 32>;
+/// Areas where objects do not count.
+pub type ObjectMasks = Few<ObjectMask, 32>;
 /// Areas with names.
 pub type Zones = Few<Zone, 32>;
 /// Which objects count, by label.
@@ -229,6 +252,21 @@ mod tests {
         assert!(floor.holds(&at(0.0, 90.0), (100, 100)));
         assert!(floor.holds(&at(0.0, 100.0), (100, 100)));
         assert!(!floor.holds(&at(0.0, 40.0), (100, 100)));
+    }
+
+    #[test]
+    fn a_mask_hides_what_stands_in_it_and_is_meant() {
+        let mask = |json: &str| serde_json::from_str::<ObjectMask>(json).unwrap();
+        let left = "[[0,0],[0.5,0],[0.5,1],[0,1]]";
+        let (all, cats) = (
+            mask(&format!(r#"{{"points":{left}}}"#)),
+            mask(&format!(r#"{{"points":{left},"objects":["cat"]}}"#)),
+        );
+        let at = |x: f32| BoundingBox { x, y: 10.0, width: 20.0, height: 20.0 };
+        assert!(all.hides("person", &at(30.0), (100, 100)));
+        assert!(cats.hides("cat", &at(30.0), (100, 100)));
+        assert!(!cats.hides("person", &at(30.0), (100, 100)));
+        assert!(!all.hides("cat", &at(45.0), (100, 100)));
     }
 
     #[test]

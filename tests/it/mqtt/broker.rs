@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    client::{Paho, anonymous_packet, bare, connect_packet, mosquitto, packet},
+    client::{Paho, anonymous_packet, bare, bare_kept, connect_packet, mosquitto, packet},
     command, device, member, status,
 };
 use crate::world::{PATIENCE, World, eventually};
@@ -506,4 +506,23 @@ async fn a_new_subscriber_gets_every_status() {
         assert_eq!(message["retain"], true, "{message}");
         heard.insert(message["topic"].as_str().unwrap().to_owned());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_more_sessions_kept_than_his_share() {
+    const SHARE: usize = 50;
+    const FULL: u8 = 3;
+    let mut world = World::start().await;
+    for n in 0..SHARE {
+        // It goes away at once, and its session stays.
+        let (_, code) = bare_kept(&world, &format!("kept-{n}"), "admin").await;
+        assert_eq!(code, 0, "client {n}");
+    }
+    assert_eq!(bare_kept(&world, "one-more", "admin").await.1, FULL);
+    // One that is known comes back, and one that wants nothing kept comes in.
+    assert_eq!(bare_kept(&world, "kept-7", "admin").await.1, 0);
+    assert_eq!(bare(&world, "one-more").await.1, 0);
+    // Another has a share of his own.
+    world.become_user("eve", "operator").await;
+    assert_eq!(bare_kept(&world, "hers", "eve").await.1, 0);
 }

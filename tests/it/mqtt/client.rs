@@ -198,10 +198,23 @@ pub fn packet(first: u8, body: &[u8]) -> Vec<u8> {
 
 /// Connects with bare packets; the socket, and the code of the answer.
 pub async fn bare(world: &World, client_id: &str) -> (TcpStream, u8) {
+    bare_with(world, &connect_packet(client_id, "admin", world.token())).await
+}
+
+/// The same, for a session that is kept while its client is away.
+pub async fn bare_kept(world: &World, client_id: &str, username: &str) -> (TcpStream, u8) {
+    let mut packet = connect_packet(client_id, username, world.token());
+    let flags = packet.windows(2).position(|pair| pair == [4, 0xc2]).expect("the level, the flags");
+    packet[flags + 1] = 0xc0;
+    bare_with(world, &packet).await
+}
+
+async fn bare_with(world: &World, packet: &[u8]) -> (TcpStream, u8) {
     let mut socket = TcpStream::connect(&world.mqtt).await.expect("it listens");
-    socket.write_all(&connect_packet(client_id, "admin", world.token())).await.expect("sent");
+    socket.write_all(packet).await.expect("sent");
     let mut answer = [0; 4];
     timeout(PATIENCE, socket.read_exact(&mut answer)).await.expect("in time").expect("an answer");
-    assert_eq!(answer[..2], [0x20, 2]);
+    // Its first bit says whether a session was kept.
+    assert_eq!((answer[0], answer[1], answer[2] & !1), (0x20, 2, 0));
     (socket, answer[3])
 }

@@ -8,7 +8,7 @@ mod topics;
 
 use serde_json::{Value, json};
 
-use self::client::Paho;
+pub use self::client::Paho;
 use crate::world::World;
 
 /// A device that is known, and has MQTT credentials: how it connects.

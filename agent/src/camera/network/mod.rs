@@ -1,4 +1,4 @@
-//! Cameras in the network: pictures over HTTP, and H.264 over RTSP.
+//! Cameras in the network: pictures over HTTP, and H.264 or JPEG over RTSP.
 //!
 //! What comes from there is a stranger's. Every length is bounded before memory is taken for it,
 //! every wait has a deadline, and no word of the camera's gets into an error. A camera sends at its
@@ -7,6 +7,8 @@
 
 mod feed;
 mod http;
+#[cfg(feature = "rtsp")]
+mod jpeg;
 mod login;
 mod multipart;
 #[cfg(feature = "rtsp")]
@@ -67,7 +69,7 @@ pub(super) fn http(address: &Address) -> Result<Box<dyn Camera>, CameraError> {
     http::open(address).map_err(|problem| failed(address, problem))
 }
 
-/// H.264 over RTSP.
+/// H.264 or JPEG over RTSP.
 #[cfg(feature = "rtsp")]
 pub(super) fn rtsp(address: &Address) -> Result<Box<dyn Camera>, CameraError> {
     rtsp::open(address).map_err(|problem| failed(address, problem))

@@ -1,4 +1,4 @@
-//! RTP packets of H.264 (RFC 3550, RFC 6184) as pictures to decode.
+//! RTP packets (RFC 3550), and those of H.264 (RFC 6184) as pictures to decode.
 
 use super::NetworkError;
 
@@ -7,15 +7,17 @@ const MAX_UNIT: usize = 8 << 20;
 const START: [u8; 4] = [0, 0, 0, 1];
 
 /// What of a packet matters.
-struct Packet<'a> {
-    last: bool,
-    payload_type: u8,
+pub(super) struct Packet<'a> {
+    /// Whether a picture ends with it.
+    pub(super) last: bool,
+    pub(super) payload_type: u8,
     sequence: u16,
-    timestamp: u32,
-    payload: &'a [u8],
+    pub(super) timestamp: u32,
+    pub(super) payload: &'a [u8],
 }
 
-fn packet(bytes: &[u8]) -> Option<Packet<'_>> {
+/// Takes a packet apart; `None` where it is none.
+pub(super) fn packet(bytes: &[u8]) -> Option<Packet<'_>> {
     let (head, mut rest) = bytes.split_at_checked(12)?;
     if head[0] >> 6 != 2 {
         return None;

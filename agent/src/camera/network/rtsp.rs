@@ -1,19 +1,23 @@
-//! H.264 over RTSP 1.0 (RFC 2326), RTP interleaved in the session's own connection: one TCP
+//! H.264 or JPEG over RTSP 1.0 (RFC 2326), RTP interleaved in the session's own connection: one TCP
 //! connection that passes firewalls, and loses nothing on the way.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::Cursor,
+    time::{Duration, Instant},
+};
 
 use cloudcore_protocol::Timestamp;
 use image::RgbImage;
 use openh264::{decoder::Decoder, formats::YUVSource as _};
 
 use super::{
-    super::{Camera, CameraError, Frame, address::Address},
+    super::{Camera, CameraError, Frame, address::Address, decode::decode},
     NetworkError, OPEN, failed,
     feed::{Feed, Feeder},
+    jpeg,
     login::Guest,
     rtp::{Assembly, Unit},
-    sdp::{self, Video},
+    sdp::{self, Coding, Video},
     wire::{Head, Wire},
 };
 
@@ -84,7 +88,7 @@ impl Session {
         })
     }
 
-    /// Has the camera send its first H.264 stream.
+    /// Has the camera send the first stream that we can decode.
     fn play(&mut self) -> Result<Video, NetworkError> {
         let url = self.base.clone();
         let (head, body) = self.ask("DESCRIBE", &url, "Accept: application/sdp\r\n")?;
@@ -195,8 +199,7 @@ impl Session {
 
     /// Decodes what comes, until nobody looks any more.
     fn run(mut self, video: &Video, feeder: &Feeder<Frame>) -> Result<(), NetworkError> {
-        let mut assembly = Assembly::of(video.payload);
-        let mut picture = Picture::new(&video.parameters)?;
+        let mut stream = Stream::of(video)?;
         let mut alive = Instant::now();
         while !feeder.idle() {
             self.wire.until(Instant::now() + SILENCE);
@@ -214,9 +217,7 @@ impl Session {
             if channel != self.channel {
                 continue;
             }
-            for unit in assembly.push(&packet)?.into_iter().flatten() {
-                picture.decode(&unit, self.wire.waited(), feeder)?;
-            }
+            stream.take(&packet, self.wire.waited(), feeder)?;
         }
         // The camera would find out by itself, later.
         let base = self.base.clone();
@@ -228,6 +229,48 @@ impl Session {
 /// Whether a camera's words may be the address in a request.
 fn is_address(text: &str) -> bool {
     text.starts_with("rtsp") && text.contains("://") && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What becomes of a stream's packets.
+enum Stream {
+    H264(Assembly, Picture),
+    Jpeg(jpeg::Assembly),
+}
+
+impl Stream {
+    fn of(video: &Video) -> Result<Self, NetworkError> {
+        Ok(match &video.coding {
+            Coding::H264 { parameters } => {
+                Self::H264(Assembly::of(video.payload), Picture::new(parameters)?)
+            }
+            Coding::Jpeg { size } => Self::Jpeg(jpeg::Assembly::of(video.payload, *size)),
+        })
+    }
+
+    /// Takes a packet. `waited` is when the camera was last waited for.
+    fn take(
+        &mut self,
+        packet: &[u8],
+        waited: Instant,
+        feeder: &Feeder<Frame>,
+    ) -> Result<(), NetworkError> {
+        match self {
+            Self::H264(assembly, picture) => {
+                for unit in assembly.push(packet)?.into_iter().flatten() {
+                    picture.decode(&unit, waited, feeder)?;
+                }
+            }
+            Self::Jpeg(assembly) => {
+                // Each stands alone: only those that somebody waits for are decoded.
+                if let Some(file) = assembly.push(packet)?.filter(|_| feeder.wanted()) {
+                    let (captured_at, captured) = (Timestamp::now(), Instant::now());
+                    let image = decode(Cursor::new(file)).map_err(NetworkError::Picture)?;
+                    feeder.give(Frame { image, captured_at, captured });
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The decoder, and whether it can go on.
