@@ -186,8 +186,20 @@ fn geometry(model: &TypedModel, node: &TypedNode, conv: &Conv) -> TractResult<Op
         stride: [spec.stride(0), spec.stride(1)],
         output: [spec.output_channels, sides[0].convoluted, sides[1].convoluted],
     };
-    rule_if!(geometry.patch() >= LEAST_VALUES);
+    rule_if!(geometry.patch() >= LEAST_VALUES && !geometry.output.contains(&0));
     Ok(Some(geometry))
+}
+
+/// Replaces a convolution of single values, with the activation behind it.
+pub(crate) fn pointwise_rule(
+    scratch: &Scratch,
+    model: &TypedModel,
+    node: &TypedNode,
+    name: &str,
+    conv: &Conv,
+) -> TractResult<Option<TypedModelPatch>> {
+    rule_if!(conv.pool_spec.kernel_shape[..] == [1, 1]);
+    rule(scratch, model, node, name, conv)
 }
 
 /// Replaces a convolution that is worth it, with the activation behind it.

@@ -23,7 +23,7 @@ use crate::{
 
 /// How many values of transformed input are worked on at once: they should stay in a cache of a
 /// core's own.
-const STRIP: usize = 1024 * 1024;
+const STRIP: usize = 512 * 1024;
 /// With fewer channels the transforms cost more than they save.
 const LEAST_CHANNELS: usize = 16;
 
@@ -260,7 +260,8 @@ fn geometry(model: &TypedModel, node: &TypedNode, conv: &Conv) -> TractResult<Op
         output: [spec.output_channels, sides[0].convoluted, sides[1].convoluted],
         tile,
     };
-    let fitting = [geometry(4), geometry(2)].into_iter().filter(|one| one.tiles()[1] >= LANES);
+    let fits = |one: &Geometry| one.tiles()[0] > 0 && one.tiles()[1] >= LANES;
+    let fitting = [geometry(4), geometry(2)].into_iter().filter(fits);
     Ok(fitting.min_by_key(Geometry::cost))
 }
 
