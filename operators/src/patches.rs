@@ -186,7 +186,10 @@ fn geometry(model: &TypedModel, node: &TypedNode, conv: &Conv) -> TractResult<Op
         stride: [spec.stride(0), spec.stride(1)],
         output: [spec.output_channels, sides[0].convoluted, sides[1].convoluted],
     };
-    rule_if!(geometry.patch() >= LEAST_VALUES && !geometry.output.contains(&0));
+    rule_if!(
+        (geometry.patch() >= LEAST_VALUES || geometry.is_pointwise())
+            && !geometry.output.contains(&0)
+    );
     Ok(Some(geometry))
 }
 

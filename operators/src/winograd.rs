@@ -47,7 +47,7 @@ impl Geometry {
     }
 
     /// What a convolution with tiles of this side costs, in multiplications. The transformed
-    /// weights count as well, as they have to be read each time.
+    /// weights count as well, as they have to be kept, and read each time.
     fn cost(&self) -> usize {
         const READ: usize = 32;
         let [down, across] = self.tiles();
