@@ -221,11 +221,11 @@ fn optimise(
     mut onnx: &[u8],
 ) -> TractResult<Arc<TypedRunnableModel>> {
     let (width, height) = (description.input.width as usize, description.input.height as usize);
-    tract_onnx::onnx()
+    let model = tract_onnx::onnx()
         .model_for_read(&mut onnx)?
         .with_input_fact(0, f32::fact([1, 3, height, width]).into())?
-        .into_optimized()?
-        .into_runnable()
+        .into_typed()?;
+    cloudcore_operators::quicken(model)?.into_optimized()?.into_runnable()
 }
 
 /// The outputs' shapes without the batch axis.
