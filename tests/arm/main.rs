@@ -27,7 +27,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
-use world::{Watch, World, cached, eventually};
+use world::{Watch, World, cached};
 
 const NODE: &str = "pi-1";
 const EMULATOR: &str = "/usr/bin/qemu-aarch64-static";
