@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests test-edge deb bench fuzz clean
+.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests test-edge cross deb bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -12,6 +12,8 @@ SLOW := schemathesis:: all_that_a_device_missed ten_thousand_deliveries every_st
 STORIES := --test-threads 10
 FUZZ_TARGETS := frame frame_stream join_token ids task_parse
 FUZZ_SECONDS ?= 30
+DEB_ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
+AGENT_VERSION = $$(cargo metadata --no-deps --format-version 1 | jq -r '.packages[] | select(.name == "cloudcore-agent").version')
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,15 +71,28 @@ test-edge: ## The edge in rigs of its own, each a line: emulated machines take m
 	cargo build --workspace --bins
 	target/debug/vm-cameras
 	tests/edge/systemd.sh
+	CARGO_PROFILE_DEV_DEBUG=false deploy/cross.sh --bin cloudcore-agent
+	target/debug/arm-agent
 
-deb: ## A Debian package of the agent for this machine's architecture, into target/deb
-	cargo build --release -p cloudcore-agent
-	deploy/deb/build.sh $$(cargo metadata --no-deps --format-version 1 | jq -r '.packages[] | select(.name == "cloudcore-agent").version') \
-		$$(dpkg --print-architecture) target/release/cloudcore-agent target/deb
+cross: ## The agent for a 64-bit Raspberry Pi, into target/aarch64-unknown-linux-gnu/release
+	deploy/setup.sh cross
+	deploy/cross.sh --release --bin cloudcore-agent
 
-bench: ## Detection and command round trip, each as a ratio to a bare peer
+deb: ## A Debian package of the agent into target/deb; DEB_ARCH=arm64 for a Raspberry Pi
+ifeq ($(DEB_ARCH),$(shell dpkg --print-architecture 2>/dev/null))
+	cargo build --release -p cloudcore-agent --bin cloudcore-agent
+	deploy/deb/build.sh $(AGENT_VERSION) $(DEB_ARCH) target/release/cloudcore-agent target/deb
+else
+	@$(MAKE) --no-print-directory cross
+	deploy/deb/build.sh $(AGENT_VERSION) arm64 target/aarch64-unknown-linux-gnu/release/cloudcore-agent target/deb
+endif
+
+bench: ## Detection, command round trip and footprint, each beside a peer
 	deploy/setup.sh bench
 	@$(MAKE) --no-print-directory build
+	cargo build --release -p cloudcore-agent --bin cloudcore-agent --no-default-features
+	cp target/release/cloudcore-agent target/release/cloudcore-agent-small
+	cargo build --release -p cloudcore-agent --bin cloudcore-agent
 	cargo run --profile quick -p cloudcore-tests --bin bench
 
 fuzz: ## Fuzz each decoder for FUZZ_SECONDS; needs nightly and cargo-fuzz

@@ -6,7 +6,8 @@
 #                            model, three photographs that stand in for a camera
 #   deploy/setup.sh test     and what the tests and `make check` need
 #   deploy/setup.sh edge     and what `make test-edge` needs: an emulator and a kernel for it, a
-#                            container with systemd, signatures
+#                            container with systemd, signatures, what `cross` needs
+#   deploy/setup.sh cross    what `make cross` needs, and nothing else: compilers for arm64
 #   deploy/setup.sh bench    and what the benchmark and the reference detections need
 #
 # Everything it makes is in .cache/ of the project. Every file is checked by its SHA-256.
@@ -81,6 +82,12 @@ system_packages() {
      ! ldconfig -p 2>/dev/null | grep -q 'libclang\(-[0-9.]*\)\?\.so'; then
     missing+=(libclang-dev)
   fi
+  # H.264 is decoded by openh264, which is C++.
+  command -v g++ >/dev/null || missing+=(g++)
+  if [ "$mode" = cross ]; then
+    install_packages "${missing[@]}"
+    return
+  fi
   if ! model_ready || ! photographs_ready || [ "$mode" != run ]; then
     if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
       missing+=(python3 python3-venv)
@@ -89,8 +96,6 @@ system_packages() {
   if ! model_ready; then
     command -v npm >/dev/null || missing+=(npm)
   fi
-  # H.264 is decoded by openh264, which is C++.
-  command -v g++ >/dev/null || missing+=(g++)
   install_packages "${missing[@]}"
 }
 
@@ -272,7 +277,9 @@ test_tools() {
 # A container with systemd, and signatures. A guest without KVM: qemu, busybox, and Debian's kernel
 # with its modules, unpacked here and not installed: this machine starts no other kernel for it.
 edge_tools() {
-  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils
+  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils \
+    qemu-aarch64-static:qemu-user-static aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+  cross_tools
   local missing=()
   command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
   [ -x /bin/busybox ] || missing+=(busybox-static)
@@ -293,11 +300,45 @@ edge_tools() {
   mv "$scratch/kernel" "$cache/vm/kernel"
 }
 
+# What builds the agent for arm64: Debian's C and C++ compilers, and the target's Rust library.
+# That of Debian's Rust is unpacked here and not installed, from lists of our own: the machine
+# needs to know no other architecture.
+cross_tools() {
+  local by
+  by=$("$root/deploy/cross.sh" --by)
+  [ "$by" != cross ] || return 0
+  # On PATH under this very name: the linker, and what the C and C++ of some crates is built with.
+  edge_packages aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu aarch64-linux-gnu-g++:g++-aarch64-linux-gnu
+  [ "$by" = debian ] || return 0
+  dpkg-query -s rustc-web >/dev/null 2>&1 || install_packages rustc-web
+  local version package=libstd-rust-web-dev
+  version=$(dpkg-query -W -f '${Version}' rustc-web)
+  [ "$(cat "$cache/cross/version" 2>/dev/null)" != "$version" ] || return 0
+  make_scratch
+  say "fetching $package $version for arm64"
+  mkdir -p "$scratch/lists/partial" "$scratch/archives/partial"
+  local apt=(apt-get -qq -o Dir::State::lists="$scratch/lists" -o Dir::Cache="$scratch"
+    -o APT::Architectures::="$(dpkg --print-architecture)" -o APT::Architectures::=arm64 -o APT::Sandbox::User=root)
+  "${apt[@]}" update >&2
+  (cd "$scratch" && "${apt[@]}" download "$package:arm64=$version" >&2) ||
+    die "Debian no longer has $package $version: upgrade rustc-web"
+  dpkg-deb -x "$scratch/$package"_*.deb "$scratch/cross"
+  rm -rf "$cache/cross"
+  mkdir -p "$cache/cross"
+  mv "$scratch/cross/usr" "$cache/cross/sysroot"
+  echo "$version" > "$cache/cross/version"
+}
+
 case $mode in
-  run | test | edge | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, edge, bench" ;;
+  run | test | edge | cross | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, edge, cross, bench" ;;
 esac
 system_packages
+if [ "$mode" = cross ]; then
+  cross_tools
+  say "ready: deploy/cross.sh"
+  exit
+fi
 make_model
 make_photographs
 copy_description nanodet

@@ -169,6 +169,8 @@ pub struct World {
     pub store: Store,
     /// More of the hub's environment.
     env: Vec<(String, String)>,
+    /// What runs agents: a program and its first arguments. This build's own where empty.
+    pub agents_by: Vec<String>,
 }
 
 impl World {
@@ -206,6 +208,7 @@ impl World {
             more: more.iter().map(ToString::to_string).collect(),
             store,
             env: env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            agents_by: Vec::new(),
         };
         world.start_hub().await;
         world.log_in("admin", PASSWORD).await;
@@ -224,6 +227,15 @@ impl World {
             }
             Store::Volume(volume) => volume.command(&hub),
         }
+    }
+
+    fn agent_command(&self) -> Command {
+        let Some((runner, arguments)) = self.agents_by.split_first() else {
+            return Command::new(program("cloudcore-agent"));
+        };
+        let mut command = Command::new(runner);
+        command.args(arguments);
+        command
     }
 
     /// The hub's own line about what it serves.
@@ -423,7 +435,8 @@ impl World {
         token: &str,
         more: &[&str],
     ) -> Result<(), String> {
-        let output = Command::new(program("cloudcore-agent"))
+        let output = self
+            .agent_command()
             .arg("join")
             .arg("--data-dir")
             .arg(self.node_dir(node))
@@ -459,7 +472,7 @@ impl World {
 
     /// The same, with more environment.
     pub async fn run_agent_in(&self, node: &str, env: &[(&str, &str)]) -> Process {
-        let mut command = Command::new(program("cloudcore-agent"));
+        let mut command = self.agent_command();
         command.envs(env.iter().copied());
         command.arg("run").arg("--data-dir").arg(self.node_dir(node));
         Process::start(command, &self.dir.path().join(format!("{node}.log"))).await

@@ -45,6 +45,8 @@ type Done = Result<ExitCode, Failure>;
 fn runtime<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // It waits, and hardly ever computes; each thread costs memory of its own.
+        .worker_threads(2)
         // The camera and the detector block; so do keys and files, shortly.
         .max_blocking_threads(16)
         .build()
