@@ -9,8 +9,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{LaneCounts, OutboxError};
 use crate::files;
 
-/// Version of the schema below, with the changes after it.
-const VERSION: i64 = 3;
+/// Version of the schema below, with the change after it.
+const VERSION: i64 = 2;
 
 const SCHEMA: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -59,7 +59,8 @@ CREATE INDEX picture_ran ON picture (ran);
 INSERT INTO meta VALUES ('ran_seconds', 0), ('pictures_dropped', 0);
 ";
 
-/// `header` is what the hub is told of the picture, as the frame that it travels in.
+/// `header` is what the hub is told of the picture, as the frame that it travels in. No new version
+/// of the database: an agent that is rolled back goes on without these columns.
 const PICTURES_OF_OBJECTS: &str = "
 ALTER TABLE picture ADD COLUMN detection_id TEXT;
 ALTER TABLE picture ADD COLUMN kind INTEGER;
@@ -150,11 +151,14 @@ fn try_open(path: &Path) -> Result<Connection, Opening> {
             tx.execute_batch(SCHEMA)?;
             new_outbox_id(&tx)?;
         }
-        if found < 2 {
-            tx.execute_batch(PICTURES_AND_AGES)?;
-        }
-        tx.execute_batch(PICTURES_OF_OBJECTS)?;
+        tx.execute_batch(PICTURES_AND_AGES)?;
         tx.pragma_update(None, "user_version", VERSION)?;
+        tx.commit()?;
+    }
+    const HEADER: &str = "SELECT 1 FROM pragma_table_info('picture') WHERE name = 'header'";
+    if !db.prepare(HEADER)?.exists([])? {
+        let tx = db.transaction()?;
+        tx.execute_batch(PICTURES_OF_OBJECTS)?;
         tx.commit()?;
     }
     // An agent that died may have left something in the log that was erased. A full disk is no

@@ -404,3 +404,49 @@ async fn closed_is_an_error_and_no_hang() {
     assert!(matches!(outbox.append(started()).await, Err(OutboxError::Closed)));
     assert_eq!(summary(dir.path()).unwrap().waiting["commands"], 1);
 }
+
+#[tokio::test]
+async fn a_snapshot_goes_before_the_schedules_pictures_and_takes_the_place_of_one_that_waits() {
+    use cloudcore_protocol::{DetectionId, PictureKind, PictureOf};
+    let dir = tempfile::tempdir().unwrap();
+    schema::first_version(&dir.path().join(DATABASE_FILE)).unwrap();
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let id = DetectionId::generate();
+    let picture = |kind, byte: u8| ObjectPicture {
+        captured_at: Timestamp::from_micros(byte.into()),
+        bytes: vec![byte].into(),
+        of: PictureOf {
+            id: id.clone(),
+            kind,
+            object: "cat".into(),
+            confidence: None,
+            bounding_box: None,
+        },
+    };
+    outbox.keep_picture(Timestamp::now(), "image/png", vec![1].into()).await.unwrap();
+    let (snapshot, before) = (PictureKind::Snapshot, PictureKind::PreRoll);
+    for (kind, byte) in [(before, 2), (before, 3), (snapshot, 4), (snapshot, 5)] {
+        outbox.detections_with(Vec::new(), vec![picture(kind, byte)]).await.unwrap();
+    }
+    outbox.close().await;
+    // An agent that knows no snapshots, after a rollback, keeps pictures all the same.
+    let db = Connection::open(dir.path().join(DATABASE_FILE)).unwrap();
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+    assert_eq!(version, 2);
+    let old =
+        "INSERT INTO picture (captured_at, content_type, bytes, ran) VALUES (6, 'a/b', ?1, 0)";
+    db.execute(old, [vec![6_u8]]).unwrap();
+    drop(db);
+    let outbox = Outbox::open(dir.path()).unwrap();
+    let mut order = Vec::new();
+    while let Some(next) = outbox.next_picture().await.unwrap() {
+        assert_eq!(next.header.hash, cloudcore_protocol::BlobHash::of(&next.bytes));
+        assert_eq!(next.header.detection.is_some(), (2..6).contains(&next.bytes[0]));
+        order.push((next.bytes[0], next.header.content_type));
+        outbox.delivered_picture(next.id).await.unwrap();
+    }
+    let jpeg = || "image/jpeg".to_owned();
+    let wanted =
+        [(2, jpeg()), (3, jpeg()), (5, jpeg()), (1, "image/png".into()), (6, "a/b".into())];
+    assert_eq!(order, wanted);
+}

@@ -186,7 +186,6 @@ impl Hub {
             Arc::clone(&blobs),
             Arc::clone(&bus),
             Arc::clone(&settings),
-            config.public_url.as_ref(),
         ));
         let apps = Arc::new(Apps::new(
             db.clone(),

@@ -170,7 +170,13 @@ impl Blobs {
         Ok(Blob { content_type: "image/jpeg".into(), bytes: bytes.into() })
     }
 
-    /// A link for those who are told without having asked; see [`Self::link`].
+    /// Base of the links of those who are told without having asked.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A link for them; see [`Self::link`].
     #[must_use]
     pub fn url(&self, device_id: &str, name: &str) -> String {
         format!("{}{}", self.base, self.link(device_id, name))

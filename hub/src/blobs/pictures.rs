@@ -17,6 +17,7 @@ use crate::{
 /// Why there is a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = PictureKind)]
 pub enum Kind {
     /// A command asked for it.
     Command,

@@ -18,7 +18,6 @@ use cloudcore_protocol::{CommandId, DeviceId, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
-use url::Url;
 
 pub use life::{Event, State};
 pub use progress::{Change, Ending, apply, ending};
@@ -60,8 +59,6 @@ pub struct Commands {
     blobs: Arc<Blobs>,
     bus: Arc<Bus>,
     settings: Arc<Settings>,
-    /// Base of the links that watchers are told; they asked for nothing that could say it.
-    base: String,
     /// A command with a deadline was accepted.
     accepted: Notify,
     /// Wakes when commands have ended.
@@ -118,9 +115,7 @@ impl Commands {
         blobs: Arc<Blobs>,
         bus: Arc<Bus>,
         settings: Arc<Settings>,
-        public_url: Option<&Url>,
     ) -> Self {
-        let base = public_url.map_or("", |url| url.as_str().trim_end_matches('/')).to_owned();
         Self {
             db,
             keys,
@@ -129,7 +124,6 @@ impl Commands {
             blobs,
             bus,
             settings,
-            base,
             accepted: Notify::new(),
             ended: watch::Sender::new(()),
         }
@@ -371,7 +365,7 @@ impl Commands {
         let ends = changes.iter().filter(|change| change.state.is_final());
         ends.map(|change| {
             let mut result = change.result.clone().unwrap_or_default();
-            self.add_link(&change.device_id, &mut result, &self.base);
+            self.add_link(&change.device_id, &mut result, self.blobs.base());
             live::Event {
                 device_id: Some(&change.device_id),
                 node_name: change.node_name.as_deref(),
