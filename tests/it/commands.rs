@@ -331,12 +331,11 @@ async fn however_many_are_overdue_all_are_ended_at_once() {
          'ping', 'null', 'queued', 1, 1000000, 2000000, 'none' FROM n"
     ));
     world.start_hub().await;
-    let begun = tokio::time::Instant::now();
+    // Without more to do the hub looks every 30 seconds: were each look the end of 500 at most, the
+    // last would end after 90, which is more than we wait.
     eventually("all to expire", async || {
         let expired = world.get("/api/kubeedge/commands?status=expired&limit=1").await;
         (expired["count"] == overdue).then_some(())
     })
     .await;
-    // Without more to do the hub looks every 30 seconds.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
 }
