@@ -161,12 +161,13 @@ impl Weights {
     }
 }
 
-/// The sides of one picture: channels, height and width. Nothing for more than one picture, for
-/// shapes that are not known, and for anything but 32 bits.
+/// The sides of one picture: channels, height and width. Nothing for more pictures and for empty
+/// ones, for shapes that are not known, and for anything but 32 bits.
 pub(crate) fn picture(fact: &TypedFact) -> Option<[usize; 3]> {
     match fact.shape.as_concrete()? {
         &[1, channels, height, width] if fact.datum_type == f32::datum_type() => {
-            Some([channels, height, width])
+            let sides = [channels, height, width];
+            (!sides.contains(&0)).then_some(sides)
         }
         _ => None,
     }
