@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi fmt fmt-check lint deny quick-tests all-tests test-edge cross deb bench fuzz clean
+.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge cross deb bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -16,7 +16,7 @@ DEB_ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
 AGENT_VERSION = $$(cargo metadata --no-deps --format-version 1 | jq -r '.packages[] | select(.name == "cloudcore-agent").version')
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install system packages, fetch the model and the photographs
 	deploy/setup.sh
@@ -65,6 +65,10 @@ all-tests:
 	cargo test --workspace -- $(STORIES)
 	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(STORIES) \
 		$(addprefix --skip ,$(NO_STORE))
+
+test-cluster: ## The stories of the cluster on the API server of KUBECONFIG_TEST, or on a scripted one
+	cargo build --workspace --bins
+	cargo test --package cloudcore-tests --test it -- cluster:: $(if $(KUBECONFIG_TEST),--test-threads 1)
 
 test-edge: ## The edge in rigs of its own, each a line: emulated machines take minutes
 	deploy/setup.sh edge

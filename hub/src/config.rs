@@ -2,6 +2,7 @@
 //! before anything binds.
 
 mod broker;
+mod cluster;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,6 +17,7 @@ use sqlx::postgres::PgConnectOptions;
 use url::Url;
 
 pub use broker::Place;
+pub use cluster::{Kubernetes, ServicePort, is_label};
 
 /// What `serve` takes, each also as `CLOUDCORE_<NAME>` and as a key of the TOML file.
 #[derive(Debug, Clone, Default, Args, Deserialize)]
@@ -95,6 +97,25 @@ pub struct Options {
     /// Seconds that a node's certificate lives; nodes renew it at two thirds [default: 2592000]
     #[arg(long, env = "CLOUDCORE_NODE_CERTIFICATE_LIFE", value_name = "SECONDS")]
     pub node_certificate_life: Option<u32>,
+    /// A kubeconfig that says where the Kubernetes cluster is [default: that of the pod that the hub
+    /// is in, or no cluster]
+    #[arg(long, env = "CLOUDCORE_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Which context of it [default: its current one]
+    #[arg(long, env = "CLOUDCORE_KUBE_CONTEXT", value_name = "NAME")]
+    pub kube_context: Option<String>,
+    /// Namespace of what the hub makes in the cluster [default: kubeedge]
+    #[arg(long, env = "CLOUDCORE_KUBE_NAMESPACE", value_name = "NAME")]
+    pub kube_namespace: Option<String>,
+    /// Image of KubeEdge's CloudCore without its tag, which is the version [default:
+    /// docker.io/kubeedge/cloudcore]
+    #[arg(long, env = "CLOUDCORE_CLOUDCORE_IMAGE", value_name = "IMAGE")]
+    pub cloudcore_image: Option<String>,
+    /// Ports of CloudCore's service, NAME=PORT:NODEPORT; KubeEdge's are 10000 WebSocket, 10001 QUIC,
+    /// 10002 certificates, 10003 stream, 10004 tunnel [default:
+    /// cloudhub=10000:30374,cloudstream=10002:31305,websocket=10004:32203]
+    #[arg(long, env = "CLOUDCORE_CLOUDCORE_PORTS", value_name = "PORTS", value_delimiter = ',')]
+    pub cloudcore_ports: Option<Vec<String>>,
 }
 
 /// The API's TLS listener.
@@ -145,6 +166,8 @@ pub struct Config {
     pub retention: Duration,
     /// How long a node's certificate lives.
     pub node_certificate_life: Duration,
+    /// The cluster.
+    pub kubernetes: Kubernetes,
     /// The first admin's password, where the environment names one.
     pub admin_password: Option<secrecy::SecretString>,
 }
@@ -210,6 +233,11 @@ impl Options {
             max_model_mb: self.max_model_mb.or(under.max_model_mb),
             retention_days: self.retention_days.or(under.retention_days),
             node_certificate_life: self.node_certificate_life.or(under.node_certificate_life),
+            kubeconfig: self.kubeconfig.or(under.kubeconfig),
+            kube_context: self.kube_context.or(under.kube_context),
+            kube_namespace: self.kube_namespace.or(under.kube_namespace),
+            cloudcore_image: self.cloudcore_image.or(under.cloudcore_image),
+            cloudcore_ports: self.cloudcore_ports.or(under.cloudcore_ports),
         }
     }
 
@@ -285,6 +313,14 @@ impl Options {
             self.https_name.unwrap_or_default(),
         )?;
         check_object_store(self.object_store.as_ref())?;
+        let kubernetes = cluster::check(
+            self.kubeconfig,
+            self.kube_context,
+            self.kube_namespace,
+            self.cloudcore_image,
+            self.cloudcore_ports,
+        )
+        .map_err(|(setting, why)| ConfigError::Value(setting, why))?;
         Ok(Config {
             downloads: self.downloads.unwrap_or_else(|| data_dir.join("downloads")),
             data_dir,
@@ -303,6 +339,7 @@ impl Options {
             max_model_bytes: u64::from(model_mb) << 20,
             retention: Duration::from_secs(u64::from(days) * 86_400),
             node_certificate_life: Duration::from_secs(life.into()),
+            kubernetes,
             admin_password: None,
         })
     }

@@ -7,11 +7,13 @@ use cloudcore_protocol::Timestamp;
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use crate::{db::Db, settings::Settings};
+use crate::{cluster::Cluster, db::Db, settings::Settings};
+
+type Parts = (Db, Arc<Settings>, Arc<Cluster>);
 
 /// This room's routes.
-pub fn routes(db: Db, settings: Arc<Settings>) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(health)).with_state((db, settings))
+pub fn routes(db: Db, settings: Arc<Settings>, cluster: Arc<Cluster>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(health)).with_state((db, settings, cluster))
 }
 
 /// How the hub is, for anybody.
@@ -30,7 +32,7 @@ struct Health {
 #[derive(Serialize, utoipa::ToSchema)]
 #[schema(as = HealthComponents)]
 struct Components {
-    /// `not_configured`: this hub has no cluster.
+    /// `connected` or `disconnected`; `not_configured` where this hub has no cluster.
     #[schema(example = "not_configured")]
     kubernetes: &'static str,
     /// `running`, or `maintenance` while the hub takes no joins, commands and deploys.
@@ -53,7 +55,7 @@ struct Components {
         (status = 503, description = "The database is away", body = Health)
     )
 )]
-async fn health(State((db, settings)): State<(Db, Arc<Settings>)>) -> (StatusCode, Json<Health>) {
+async fn health(State((db, settings, cluster)): State<Parts>) -> (StatusCode, Json<Health>) {
     let up = db.is_up().await;
     let status = if up { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let body = Health {
@@ -61,7 +63,7 @@ async fn health(State((db, settings)): State<(Db, Arc<Settings>)>) -> (StatusCod
         timestamp: Timestamp::now(),
         version: env!("CARGO_PKG_VERSION"),
         components: Components {
-            kubernetes: "not_configured",
+            kubernetes: cluster.standing().as_str(),
             cloudcore: settings.standing(),
             database: if up { "connected" } else { "disconnected" },
         },

@@ -5,7 +5,7 @@
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! backup, certificates, detections, logs > devices, webhooks > alerts, link > live > blobs,
 //! cloudcore, configuration, maintenance, models, releases, tokens > auth, pki > api, settings >
-//! keys, db, objects, traffic > error, config`
+//! cluster > keys, db, objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -19,6 +19,7 @@ mod backup;
 mod blobs;
 mod certificates;
 mod cloudcore;
+mod cluster;
 mod commands;
 mod configuration;
 mod db;

@@ -119,8 +119,15 @@ fn main() -> ExitCode {
     let command = Cli::parse().command;
     let mut filter =
         tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    // The MQTT crates log each packet, a password among them; what matters of it the hub says.
-    for quiet in ["rmqtt=error", "rmqtt_net=error", "rmqtt_codec=error", "rumqttc=error"] {
+    // The MQTT crates log each packet, a password among them, and kube's client an answer that it
+    // can't read; what matters of it the hub says.
+    for quiet in [
+        "rmqtt=error",
+        "rmqtt_net=error",
+        "rmqtt_codec=error",
+        "rumqttc=error",
+        "kube_client=error",
+    ] {
         if let Ok(directive) = quiet.parse() {
             filter = filter.add_directive(directive);
         }

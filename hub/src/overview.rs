@@ -73,10 +73,10 @@ async fn show_device(
     _: Viewer,
     Path(id): Path<DeviceId>,
 ) -> Result<Json<DeviceOverview>, Refusal> {
-    let device = overview.devices.get(&id).await?;
+    let (device, edge) = overview.devices.find(&id).await?;
     let totals = overview.detections.totals(&id).await?;
     let applications = overview.apps.of_device(&id).await?;
-    let device = Details::of(&device, overview.devices.is_online(&id));
+    let device = Details::of(&device, overview.devices.is_online(&id), &edge);
     let average = totals.average_latency_us();
     #[allow(clippy::cast_precision_loss, reason = "a latency is far below 2^52 microseconds")]
     let average_latency_ms = average.map(|us| us as f64 / 1e3);

@@ -16,6 +16,7 @@ mod authorization;
 mod backup;
 mod cameras;
 mod certificates;
+mod cluster;
 mod commands;
 mod config;
 mod contract;

@@ -36,6 +36,12 @@ pub(super) fn advertised(bound: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, bound.port())
 }
 
+/// The host of HOST:PORT; an IPv6 address without its brackets.
+pub(super) fn host_of(advertised: &str) -> String {
+    let host = advertised.rsplit_once(':').map_or(advertised, |(host, _)| host);
+    host.trim_matches(['[', ']']).to_owned()
+}
+
 /// Which MQTT broker, and what its clients know it by.
 pub(super) fn mqtt_choice<'a>(
     config: &'a Config,

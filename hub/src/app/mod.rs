@@ -20,6 +20,7 @@ use crate::{
     blobs::{self, Blobs},
     certificates::{self, Certificates},
     cloudcore::{self, CloudCore},
+    cluster::{Cluster, Standing},
     commands::{self, Commands},
     config::Config,
     configuration::{self, Configurations},
@@ -50,7 +51,7 @@ use crate::{
 pub use place::{Place, create_user, restore_backup, set_password, write_backup};
 
 use house::{Kept, keep_house, watch_certificate};
-use listen::{advertised, bind, https_source, mqtt_choice, ports};
+use listen::{advertised, bind, host_of, https_source, mqtt_choice, ports};
 use place::{lock, open_db, prepare};
 
 /// A hub that runs.
@@ -94,8 +95,10 @@ impl Hub {
         backup::tidy(&config.data_dir).await;
         let keys = Arc::new(Keys::load(&config.data_dir)?);
         place::seal_secrets(&db, &keys).await?;
+        let cluster = Arc::new(Cluster::open(config.kubernetes.clone()).await?);
         let pki = Arc::new(Pki::load(&config.data_dir, config.node_certificate_life)?);
-        let auth = Arc::new(Auth::new(db.clone(), Arc::clone(&keys)));
+        let auth = Auth::new(db.clone(), Arc::clone(&keys)).with_cluster(Arc::clone(&cluster));
+        let auth = Arc::new(auth);
         let admin_password = auth.ensure_admin(config.admin_password.as_ref()).await?;
 
         let settings = Arc::new(
@@ -130,6 +133,7 @@ impl Hub {
 
         let configurations = Configurations::new(
             Arc::clone(&settings),
+            Arc::clone(&cluster),
             configuration::Fixed {
                 advertised: advertised.clone(),
                 quic: quic_address.port(),
@@ -166,6 +170,7 @@ impl Hub {
             Arc::clone(&registry),
             Arc::clone(&bus),
             Arc::clone(&settings),
+            Arc::clone(&cluster),
         ));
         devices.load().await?;
         let detections = Arc::new(Detections::new(db.clone(), Arc::clone(&blobs)));
@@ -270,6 +275,8 @@ impl Hub {
                     ("mqtts", mqtt.tls_address),
                 ],
             ),
+            cluster: Arc::clone(&cluster),
+            host: host_of(&advertised),
         };
         let logs = Logs {
             devices: Arc::clone(&devices),
@@ -286,12 +293,13 @@ impl Hub {
             traffic: traffic.clone(),
             watching: Arc::clone(&watching),
             settings: Arc::clone(&settings),
+            cluster: Arc::clone(&cluster),
             started_at,
         });
         let (router, openapi) = http::router(
             front,
             [
-                health::routes(db.clone(), Arc::clone(&settings)),
+                health::routes(db.clone(), Arc::clone(&settings), Arc::clone(&cluster)),
                 auth::routes(auth, audit),
                 tokens::routes(tokens),
                 releases::routes(releases),
@@ -337,6 +345,9 @@ impl Hub {
             async move { certificates.watch_ends(shutdown).await }
         });
         tasks.spawn(async move { Box::pin(mqtt.run()).await });
+        if cluster.standing() != Standing::NotConfigured {
+            tasks.spawn(Arc::clone(&cluster).run(shutdown.clone()));
+        }
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
             config.retention,

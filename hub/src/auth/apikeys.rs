@@ -168,7 +168,7 @@ impl Auth {
         self.note_use(&row.key_id, now).await;
         let until = row.expires_at;
         let caller = Caller::Key { role: row.role.parse()?, key_id: row.key_id };
-        Ok(Grant { caller, epoch: None, until })
+        Ok(Grant { caller, epoch: None, until, token: None })
     }
 
     pub(super) async fn has_key(&self, key_id: &str) -> Result<bool> {

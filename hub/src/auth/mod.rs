@@ -4,6 +4,7 @@
 //! not stored. Every handler names the least role it wants by taking [`Viewer`] or [`Operator`] as an
 //! argument.
 
+mod accounts;
 mod apikeys;
 mod attempts;
 mod audit;
@@ -33,8 +34,9 @@ pub use audit::{Audit, Entry, Outcome};
 pub use extract::{Admin, Identity, Operator, PublicMonitoring, Viewer, Watcher};
 pub use routes::{Acted, routes};
 
-use self::attempts::Attempts;
+use self::{accounts::Accounts, attempts::Attempts};
 use crate::{
+    cluster::Cluster,
     db::Db,
     error::{Code, Error, Result},
     keys::{self, JwtError, Keys},
@@ -100,7 +102,7 @@ pub struct User {
     pub role: Role,
 }
 
-/// Who calls: a user with a session, or a program with an API key.
+/// Who calls: a user with a session, or a program with an API key or an account of the cluster's.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Caller {
@@ -113,6 +115,13 @@ pub enum Caller {
         /// What it may do.
         role: Role,
     },
+    /// A ServiceAccount of the cluster's.
+    Account {
+        /// `system:serviceaccount:NAMESPACE:NAME`.
+        name: String,
+        /// What it may do.
+        role: Role,
+    },
 }
 
 impl Caller {
@@ -121,16 +130,17 @@ impl Caller {
     pub const fn role(&self) -> Role {
         match self {
             Self::User(user) => user.role,
-            Self::Key { role, .. } => *role,
+            Self::Key { role, .. } | Self::Account { role, .. } => *role,
         }
     }
 
-    /// Its name, as the audit log has it: a user's, or a key's id.
+    /// Its name, as the audit log has it: a user's or an account's, or a key's id.
     #[must_use]
     pub fn name(&self) -> &str {
         match self {
             Self::User(user) => &user.username,
             Self::Key { key_id, .. } => key_id,
+            Self::Account { name, .. } => name,
         }
     }
 }
@@ -144,6 +154,9 @@ pub struct Grant {
     epoch: Option<i64>,
     /// When it ends by itself, microseconds.
     until: Option<i64>,
+    /// SHA-256 of an account's token.
+    #[serde(default)]
+    token: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,6 +196,8 @@ pub struct Auth {
     used: Mutex<HashMap<String, Instant>>,
     /// Hashing takes 19 MiB and a core: a flood of logins may not take all of either.
     hashing: Arc<Semaphore>,
+    /// Where there may be a cluster.
+    accounts: Option<Accounts>,
 }
 
 impl Auth {
@@ -195,7 +210,14 @@ impl Auth {
             attempts: Attempts::default(),
             used: Mutex::default(),
             hashing: Arc::new(Semaphore::new(2)),
+            accounts: None,
         }
+    }
+
+    /// The same, which knows the cluster's accounts as well.
+    #[must_use]
+    pub fn with_cluster(self, cluster: Arc<Cluster>) -> Self {
+        Self { accounts: Some(Accounts::new(cluster)), ..self }
     }
 
     /// Checks a password and opens a session: the JWT and whose it is.
@@ -250,7 +272,7 @@ impl Auth {
         Ok((token, user))
     }
 
-    /// Who shows this: the token of a session, or an API key.
+    /// Who shows this: the token of a session or of a ServiceAccount, or an API key.
     ///
     /// # Errors
     /// API-002.
@@ -264,9 +286,11 @@ impl Auth {
     /// API-002.
     pub async fn grant(&self, token: &str) -> Result<Grant> {
         if token.starts_with(apikeys::PREFIX) {
-            self.key(token).await
-        } else {
-            self.session(token).await
+            return self.key(token).await;
+        }
+        match &self.accounts {
+            Some(accounts) if accounts.may_know(token) => accounts.grant(token).await,
+            _ => self.session(token).await,
         }
     }
 
@@ -284,6 +308,10 @@ impl Auth {
                 Ok(row.is_some_and(|row| !row.disabled && grant.epoch == Some(row.session_epoch)))
             }
             Caller::Key { key_id, .. } => self.has_key(key_id).await,
+            Caller::Account { .. } => match (&self.accounts, &grant.token) {
+                (Some(accounts), Some(hash)) => accounts.holds(hash, &grant.caller).await,
+                _ => Ok(false),
+            },
         }
     }
 
@@ -301,6 +329,7 @@ impl Auth {
                 caller: Caller::User(row.user()?),
                 epoch: Some(claims.epoch),
                 until: Some(claims.exp.saturating_mul(1_000_000)),
+                token: None,
             }),
             _ => refused("the session has ended: log in again"),
         }

@@ -135,7 +135,7 @@ async fn change_password(
     Body(body): Body<ChangePassword>,
 ) -> Result<Json<Done>, Refusal> {
     let Caller::User(user) = caller else {
-        return Err(Error::new(Code::Forbidden, "an API key has no password").into());
+        return Err(Error::new(Code::Forbidden, "only a user has a password").into());
     };
     auth.change_password(&user, &body.old_password, &body.new_password).await?;
     Ok(Json(Done::new("Password changed: log in again")))

@@ -11,6 +11,7 @@ use tokio::sync::Mutex;
 pub use routes::routes;
 
 use crate::{
+    cluster::{Cluster, Numbers},
     error::{Error, Result},
     settings::{Live, Retention, Settings, Thresholds},
 };
@@ -63,7 +64,9 @@ struct CloudCore {
 struct Ports {
     /// Agents join and link here, UDP.
     cloudhub: u16,
+    /// Of CloudCore in the cluster.
     cloudstream: Option<u16>,
+    /// Of CloudCore in the cluster.
     websocket: Option<u16>,
     /// The API.
     http: u16,
@@ -72,7 +75,7 @@ struct Ports {
 }
 
 /// A cluster's; null without one.
-#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ConfigurationNodePorts)]
 struct NodePorts {
     cloudhub: Option<u16>,
@@ -80,12 +83,15 @@ struct NodePorts {
     websocket: Option<u16>,
 }
 
-/// The cluster; null without one.
-#[derive(Debug, Default, Serialize, utoipa::ToSchema)]
+/// The cluster; null without one, and for what it does not let the hub know.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = ConfigurationKubernetes)]
 struct Kubernetes {
+    /// Its release.
+    #[schema(example = "v1.33.6+k3s1")]
     version: Option<String>,
     nodes: Option<u64>,
+    /// Those that have not ended.
     pods: Option<u64>,
 }
 
@@ -250,6 +256,7 @@ fn set(place: &mut u32, value: Option<u32>, name: &str, least: u32, most: u32) -
 /// The configuration of this hub.
 pub struct Configurations {
     settings: Arc<Settings>,
+    cluster: Arc<Cluster>,
     fixed: Fixed,
     /// Changes come one after another: each is made over the one before.
     changing: Mutex<()>,
@@ -258,8 +265,8 @@ pub struct Configurations {
 impl Configurations {
     /// Over these settings.
     #[must_use]
-    pub fn new(settings: Arc<Settings>, fixed: Fixed) -> Self {
-        Self { settings, fixed, changing: Mutex::default() }
+    pub fn new(settings: Arc<Settings>, cluster: Arc<Cluster>, fixed: Fixed) -> Self {
+        Self { settings, cluster, fixed, changing: Mutex::default() }
     }
 
     /// What holds now.
@@ -268,6 +275,10 @@ impl Configurations {
         let Fixed { advertised, quic, http, https, retention_days } = &self.fixed;
         let live = self.settings.live();
         let (host, port) = advertised.rsplit_once(':').unwrap_or((advertised, ""));
+        let Numbers { version, nodes, pods } = self.cluster.numbers();
+        let served = |name: &str| self.cluster.service_port(name);
+        let port_of = |name: &str| served(name).map(|(port, _)| port);
+        let node_port = |name: &str| served(name).and_then(|(_, node_port)| node_port);
         Configuration {
             cloudcore: CloudCore {
                 version: env!("CARGO_PKG_VERSION"),
@@ -275,14 +286,18 @@ impl Configurations {
                 advertise_port: port.parse().ok(),
                 ports: Ports {
                     cloudhub: *quic,
-                    cloudstream: None,
-                    websocket: None,
+                    cloudstream: port_of("cloudstream"),
+                    websocket: port_of("websocket"),
                     http: *http,
                     https: *https,
                 },
-                nodeports: NodePorts::default(),
+                nodeports: NodePorts {
+                    cloudhub: node_port("cloudhub"),
+                    cloudstream: node_port("cloudstream"),
+                    websocket: node_port("websocket"),
+                },
             },
-            kubernetes: Kubernetes::default(),
+            kubernetes: Kubernetes { version, nodes, pods },
             security: Security {
                 tls_enabled: https.is_some(),
                 token_expiry: live.token_expiry,

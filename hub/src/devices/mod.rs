@@ -5,6 +5,7 @@
 
 mod batch;
 mod join;
+mod nodes;
 mod routes;
 mod shown;
 mod store;
@@ -27,6 +28,7 @@ pub use store::{Device, Filter, HeartbeatRow, end_mqtt, has_agent, record_heartb
 
 use crate::{
     alerts,
+    cluster::Cluster,
     db::{Db, Write},
     error::{Error, Result},
     link::Registry,
@@ -55,6 +57,7 @@ pub struct Devices {
     registry: Arc<Registry>,
     bus: Arc<Bus>,
     settings: Arc<Settings>,
+    cluster: Arc<Cluster>,
     presence: Mutex<HashMap<DeviceId, Presence>>,
     /// Who has a new certificate, and which.
     renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
@@ -90,11 +93,12 @@ impl Devices {
         registry: Arc<Registry>,
         bus: Arc<Bus>,
         settings: Arc<Settings>,
+        cluster: Arc<Cluster>,
     ) -> Self {
         let (renewals, _) = broadcast::channel(RENEWALS);
         let (removals, _) = broadcast::channel(REMOVALS);
         let presence = Mutex::default();
-        Self { db, tokens, pki, registry, bus, settings, presence, renewals, removals }
+        Self { db, tokens, pki, registry, bus, settings, cluster, presence, renewals, removals }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Devices, Filter, NewDevice, batch, shown::Summary};
+use super::{Devices, Filter, NewDevice, batch, nodes, shown::Summary};
 use crate::{
     api::{self, Body, Path, Query, Refusal},
     auth::{Operator, Viewer},
@@ -188,7 +188,7 @@ struct DeviceList {
     next_cursor: Option<i64>,
 }
 
-/// List devices
+/// List devices, and the cluster's nodes at the edge
 #[utoipa::path(get, path = "/api/kubeedge/devices", operation_id = "list_devices",
     tag = "Devices", params(Filter),
     security(("bearer" = ["viewer"]), ("api_key" = ["viewer"])),
@@ -198,8 +198,8 @@ async fn list(
     _: Viewer,
     Query(filter): Query<Filter>,
 ) -> Result<Json<DeviceList>, Refusal> {
-    let (count, rows, next_cursor) = devices.list(&filter).await?;
-    Ok(Json(DeviceList { count, devices: rows.iter().map(Summary::of).collect(), next_cursor }))
+    let (count, devices, next_cursor) = nodes::list(&devices, &filter).await?;
+    Ok(Json(DeviceList { count, devices, next_cursor }))
 }
 
 /// A device that was removed.

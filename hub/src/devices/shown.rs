@@ -6,7 +6,10 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::{Device, parse};
-use crate::api;
+use crate::{
+    api,
+    cluster::{Edge, Node},
+};
 
 /// A device in a list.
 #[derive(Serialize, ToSchema)]
@@ -18,22 +21,25 @@ pub struct Summary {
     /// Its id.
     #[schema(example = "edge-device-laptop-001")]
     device_id: String,
-    /// `Ready`, or `NotReady` 15 seconds after its session was lost.
+    /// `Ready`, or `NotReady` 15 seconds after its session was lost; for a node of the cluster's,
+    /// what its Node object says.
     #[schema(example = "Ready")]
     status: String,
     /// What its node is.
     #[schema(example = json!(["agent", "edge"]))]
-    roles: [&'static str; 2],
-    /// Since it was made known.
+    roles: Vec<String>,
+    /// Since it was made known, or its node came to the cluster.
     #[schema(example = "2d")]
     age: String,
     /// The same, seconds.
     age_seconds: u64,
-    /// Release of its agent.
+    /// Of its node in the cluster; elsewhere the release of its agent.
     version: Option<String>,
-    /// Pods on its node; null without a cluster.
+    /// Release of its agent.
+    agent_version: Option<String>,
+    /// Pods on its node that have not ended; null where it is no node of a cluster.
     pods_count: Option<u64>,
-    /// Its addresses, as its agent sees them.
+    /// Its addresses, as its node has them in the cluster, or its agent sees them.
     addresses: Vec<Address>,
     /// What it is.
     #[schema(example = "camera")]
@@ -46,16 +52,18 @@ pub struct Summary {
     /// When it last said something.
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen: Option<Timestamp>,
+    #[serde(skip)]
+    row: i64,
 }
 
 /// An address of a device.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DeviceAddress)]
 pub struct Address {
-    /// `InternalIP`.
+    /// `InternalIP`, or what else the cluster calls it.
     #[serde(rename = "type")]
     #[schema(example = "InternalIP")]
-    kind: &'static str,
+    kind: String,
     /// The address.
     #[schema(example = "192.168.1.100")]
     address: String,
@@ -66,7 +74,7 @@ impl Summary {
         let hello = parse(device.hello.as_deref());
         let addresses = hello["addresses"].as_array().into_iter().flatten();
         let address = |address: &Value| {
-            Some(Address { kind: "InternalIP", address: address.as_str()?.to_owned() })
+            Some(Address { kind: "InternalIP".into(), address: address.as_str()?.to_owned() })
         };
         // What speaks for it: an agent, or itself.
         let on_mqtt = hello["capabilities"][0] == "mqtt";
@@ -75,10 +83,11 @@ impl Summary {
             node_name: device.node_name.clone(),
             device_id: device.device_id.clone(),
             status: device.status.clone(),
-            roles: if on_mqtt { ["mqtt", "edge"] } else { ["agent", "edge"] },
+            roles: [if on_mqtt { "mqtt" } else { "agent" }, "edge"].map(str::to_owned).to_vec(),
             age: api::age(age_seconds),
             age_seconds,
             version: device.agent_version.clone(),
+            agent_version: device.agent_version.clone(),
             // Pods are a cluster's.
             pods_count: None,
             addresses: addresses.filter_map(address).collect(),
@@ -86,8 +95,54 @@ impl Summary {
             location: device.location.clone(),
             joined: device.joined_at.is_some(),
             last_seen: device.last_seen.map(Timestamp::from_micros),
+            row: device.id,
         }
     }
+
+    /// With what the cluster says of its node, and how many pods that has.
+    pub(super) fn on(mut self, node: &Node, pods: Option<u64>) -> Self {
+        node.status().clone_into(&mut self.status);
+        self.roles.clone_from(&node.roles);
+        if let Some(created_at) = node.created_at {
+            self.age_seconds = api::seconds_since(created_at);
+            self.age = api::age(self.age_seconds);
+        }
+        self.version.clone_from(&node.version);
+        self.pods_count = pods;
+        self.addresses = addresses(node);
+        self
+    }
+
+    pub(super) fn status(&self) -> &str {
+        &self.status
+    }
+
+    /// The number of its row.
+    pub(super) const fn row(&self) -> i64 {
+        self.row
+    }
+}
+
+fn addresses(node: &Node) -> Vec<Address> {
+    let all = node.addresses.iter();
+    all.map(|(kind, address)| Address { kind: kind.clone(), address: address.clone() }).collect()
+}
+
+/// The node of a device, as the cluster has it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeviceNode)]
+struct NodeShown {
+    /// `Ready` or `NotReady`.
+    #[schema(example = "Ready")]
+    status: &'static str,
+    #[schema(example = json!(["agent", "edge"]))]
+    roles: Vec<String>,
+    /// Of its kubelet, or edgecore.
+    #[schema(example = "v1.29.5-kubeedge-v1.18.0")]
+    version: Option<String>,
+    /// Those that have not ended.
+    pods_count: Option<u64>,
+    addresses: Vec<Address>,
 }
 
 /// A heartbeat as it is stored and told to watchers: what [`DeviceStatus`] shows of it.
@@ -238,9 +293,11 @@ pub struct Details {
     /// Where it is.
     #[schema(example = "Factory Floor 1")]
     location: Option<String>,
-    /// `Ready` or `NotReady`.
+    /// `Ready` or `NotReady`, by its Node object where the cluster has one.
     #[schema(example = "Ready")]
     status: String,
+    /// Its node; null where it is no node of a cluster.
+    node: Option<NodeShown>,
     /// Whether it is a member.
     joined: bool,
     /// Release of its agent.
@@ -261,16 +318,17 @@ pub struct Details {
 }
 
 impl Details {
-    /// Of this device.
+    /// Of this device, with what the cluster knows of its node.
     #[must_use]
-    pub fn of(device: &Device, online: bool) -> Self {
+    pub fn of(device: &Device, online: bool, edge: &Edge) -> Self {
+        let node = edge.node(&device.node_name);
         let heartbeat = parse(device.heartbeat.as_deref());
         let hello = parse(device.hello.as_deref());
         let said = |key: &str| hello[key].as_str().map(str::to_owned);
         let mut configuration = json!({
             "runtime": null,
             "cni_version": null,
-            "kubeedge_version": null,
+            "kubeedge_version": node.and_then(|(node, _)| node.kubeedge_version()),
         });
         let given = parse(Some(&device.configuration));
         if let (Value::Object(configuration), Value::Object(given)) = (&mut configuration, given) {
@@ -283,7 +341,14 @@ impl Details {
             node_name: device.node_name.clone(),
             device_type: device.device_type.clone(),
             location: device.location.clone(),
-            status: device.status.clone(),
+            status: node.map_or_else(|| device.status.clone(), |(n, _)| n.status().to_owned()),
+            node: node.map(|(node, pods_count)| NodeShown {
+                status: node.status(),
+                roles: node.roles.clone(),
+                version: node.version.clone(),
+                pods_count,
+                addresses: addresses(node),
+            }),
             joined: device.joined_at.is_some(),
             agent_version: device.agent_version.clone(),
             platform: Platform { os: said("os"), arch: said("arch"), hostname: said("hostname") },

@@ -48,7 +48,7 @@ pub struct Device {
 }
 
 /// Which devices a list names.
-#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[derive(Debug, Clone, Default, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct Filter {
     /// Rows at most; 100 where absent.
@@ -90,6 +90,11 @@ pub(super) async fn list(db: &Db, filter: &Filter) -> Result<(i64, Vec<Device>, 
         .await?;
     let next = (devices.len() == limit).then(|| devices.last().map(|d| d.id)).flatten();
     Ok((count, devices, next))
+}
+
+/// The nodes that have a device.
+pub(super) async fn node_names(db: &Db) -> Result<Vec<String>> {
+    Ok(db::sql("SELECT DISTINCT node_name FROM devices").values(db).await?)
 }
 
 pub(super) async fn get(db: &Db, id: &DeviceId) -> Result<Option<Device>> {

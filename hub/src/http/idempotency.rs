@@ -150,6 +150,7 @@ impl Answers {
         let caller = match request.extensions().get() {
             Some(Identity::Caller(Caller::User(user))) => format!("user {}", user.id),
             Some(Identity::Caller(Caller::Key { key_id, .. })) => key_id.clone(),
+            Some(Identity::Caller(Caller::Account { name, .. })) => name.clone(),
             // Who is not known is refused by the handler.
             _ => return Ok(next.run(request).await),
         };

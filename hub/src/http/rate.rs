@@ -23,6 +23,7 @@ const MAX_CALLERS: usize = 100_000;
 enum Bucket {
     User(i64),
     Key(String),
+    Account(String),
     Address(IpAddr),
     Others,
 }
@@ -49,6 +50,7 @@ impl Rates {
         let bucket = match identity {
             Identity::Caller(Caller::User(user)) => Bucket::User(user.id),
             Identity::Caller(Caller::Key { key_id, .. }) => Bucket::Key(key_id.clone()),
+            Identity::Caller(Caller::Account { name, .. }) => Bucket::Account(name.clone()),
             Identity::Anonymous | Identity::Invalid(_) => Bucket::Address(network(from)),
         };
         let window = Timestamp::now().seconds().div_euclid(WINDOW);

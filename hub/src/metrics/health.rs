@@ -55,7 +55,7 @@ struct Components {
     link: Link,
     /// `running` or `maintenance`.
     cloudcore: Component,
-    /// `not_configured`: this hub has no cluster.
+    /// `connected` or `disconnected`; `not_configured` where this hub has no cluster.
     kubernetes: Component,
 }
 
@@ -115,7 +115,7 @@ impl Metrics {
                     sessions: self.registry.all().len() as u64,
                 },
                 cloudcore: unasked(self.settings.standing()),
-                kubernetes: unasked("not_configured"),
+                kubernetes: unasked(self.cluster.standing().as_str()),
             },
             uptime: api::uptime(uptime_seconds),
             uptime_seconds,

@@ -16,6 +16,7 @@ use crate::{
     alerts::{self, ActiveAlert},
     api,
     blobs::Blobs,
+    cluster::Cluster,
     db::Db,
     detections::Detections,
     devices::Devices,
@@ -47,6 +48,8 @@ pub struct Metrics {
     pub watching: Arc<Watching>,
     /// Whether there is maintenance.
     pub settings: Arc<Settings>,
+    /// The cluster.
+    pub cluster: Arc<Cluster>,
     /// When the hub started.
     pub started_at: Timestamp,
 }

@@ -241,6 +241,7 @@ impl Guard for Gate {
                 owner: match &caller {
                     Caller::User(user) => format!("user/{}", user.username),
                     Caller::Key { key_id, .. } => format!("key/{key_id}"),
+                    Caller::Account { name, .. } => format!("account/{name}"),
                 },
                 at_once: None,
                 publish: match caller.role() {
