@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
-NO_STORE := cameras:: deploy:: detection:: inference:: postgres:: ranks:: rtsp:: strangers::
+NO_STORE := cameras:: deploy:: detection:: inference:: manifests:: postgres:: ranks:: rtsp:: strangers::
 # Stories that keep both cores busy for a minute and more: of many commands, deliveries, statuses.
 SLOW := schemathesis:: all_that_a_device_missed ten_thousand_deliveries every_status
 # Most stories wait for a program, a clock or a disk: more of them at once than there are cores.

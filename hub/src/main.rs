@@ -2,9 +2,12 @@
 #![allow(clippy::print_stdout, reason = "standard output is this program's interface")]
 
 use std::{
+    fs::File,
     io::{IsTerminal as _, Write as _},
-    path::PathBuf,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
     process::ExitCode,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -32,6 +35,8 @@ enum Command {
     Backup(BackupArgs),
     /// Put a backup back, with the hub's keys where they are in it; the hub must be stopped
     Restore(RestoreArgs),
+    /// Ask the hub of this machine how it is: the exit code is 0 where it takes requests
+    Health(HealthArgs),
     /// Print the OpenAPI document of this release
     Openapi,
     /// Manage users, whether the hub runs or not
@@ -62,7 +67,7 @@ struct PlaceArgs {
 struct BackupArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// Where to write it
+    /// Where to write it; - is standard output
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
     /// What it holds: config, tokens, devices, users, commands, detections, webhooks,
@@ -79,12 +84,25 @@ struct BackupArgs {
 struct RestoreArgs {
     #[command(flatten)]
     place: PlaceArgs,
-    /// The backup
+    /// The backup; - is standard input
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// A file whose first line opens it, where it was made with one
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+struct HealthArgs {
+    /// The hub's settings, for where it listens
+    #[arg(long, env = "CLOUDCORE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Where it listens [default: 0.0.0.0:5000]
+    #[arg(long, env = "CLOUDCORE_HTTP", value_name = "ADDRESS")]
+    http: Option<SocketAddr>,
+    /// Whether it answers at all, which it does while its database is away
+    #[arg(long)]
+    alive: bool,
 }
 
 #[derive(clap::Args)]
@@ -141,6 +159,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(*serve),
         Command::Backup(backup) => write_backup(backup),
         Command::Restore(restore) => restore_backup(&restore),
+        Command::Health(args) => health(args),
         Command::Openapi => openapi(),
         Command::Admin(admin) => administer(admin),
     };
@@ -199,16 +218,81 @@ async fn write_backup(args: BackupArgs) -> anyhow::Result<()> {
             "cloudcore-hub: only this hub's hub.key opens this backup; keep it elsewhere too"
         );
     }
-    Ok(app::write_backup(args.place.place()?, order, &args.output).await?)
+    if !is_stream(&args.output) {
+        return Ok(app::write_backup(args.place.place()?, order, &args.output).await?);
+    }
+    let dir = beside(&args.place.data_dir)?;
+    let file = dir.path().join("backup");
+    app::write_backup(args.place.place()?, order, &file).await?;
+    copy(move || {
+        std::io::copy(&mut File::open(file)?, &mut std::io::stdout())?;
+        std::io::stdout().flush()
+    })
+    .await
+    .context("standard output")
+}
+
+fn is_stream(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A folder on the disk of the data for what passes through a pipe; a hub removes what a crash
+/// leaves of it.
+fn beside(data_dir: &Path) -> anyhow::Result<tempfile::TempDir> {
+    tempfile::TempDir::with_prefix_in("backup-", data_dir)
+        .with_context(|| data_dir.display().to_string())
+}
+
+async fn copy(bytes: impl FnOnce() -> std::io::Result<()> + Send + 'static) -> std::io::Result<()> {
+    tokio::task::spawn_blocking(bytes).await?
 }
 
 #[tokio::main]
 async fn restore_backup(args: &RestoreArgs) -> anyhow::Result<()> {
     install_tls()?;
     let passphrase = passphrase(args.passphrase_file.as_ref())?;
-    let (include, rows) = app::restore_backup(args.place.place()?, &args.input, passphrase).await?;
+    let mut input = args.input.clone();
+    let mut dir = None;
+    if is_stream(&input) {
+        // It is read twice: checked, and then applied.
+        let data_dir = &args.place.data_dir;
+        std::fs::create_dir_all(data_dir).with_context(|| data_dir.display().to_string())?;
+        input = dir.insert(beside(data_dir)?).path().join("backup");
+        let mut file = File::create_new(&input).context("a file")?;
+        copy(move || std::io::copy(&mut std::io::stdin(), &mut file).map(|_| ()))
+            .await
+            .context("standard input")?;
+    }
+    let (include, rows) = app::restore_backup(args.place.place()?, &input, passphrase).await?;
     let restored = serde_json::json!({ "event": "restored", "include": include, "rows": rows });
     println!("{restored}");
+    Ok(())
+}
+
+/// How long the hub may take to say how it is.
+const ASKED: Duration = Duration::from_secs(5);
+
+/// For probes: over loopback, so that it needs no token, no TLS and no share of anybody's requests.
+#[tokio::main(flavor = "current_thread")]
+async fn health(args: HealthArgs) -> anyhow::Result<()> {
+    install_tls()?;
+    let settings = args.config.as_deref().map(Options::from_file).transpose()?;
+    let http = args.http.or(settings.and_then(|settings| settings.http));
+    let mut address = http.unwrap_or_else(|| SocketAddr::from(([0, 0, 0, 0], 5000)));
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    // Nothing is read for `/`, and an answer is all that is wanted of it.
+    let path = if args.alive { "/" } else { "/api/health" };
+    let client = reqwest::Client::builder().no_proxy().timeout(ASKED).build()?;
+    let answer = client.get(format!("http://{address}{path}")).send().await;
+    let status = answer.with_context(|| format!("no hub answers at {address}"))?.status();
+    // Too many requests from here, as a proxy beside the hub may make: it takes those of others.
+    let takes = status.is_success() || status == reqwest::StatusCode::TOO_MANY_REQUESTS;
+    anyhow::ensure!(args.alive || takes, "the hub answers {status}");
     Ok(())
 }
 
@@ -218,7 +302,7 @@ async fn restore_backup(args: &RestoreArgs) -> anyhow::Result<()> {
 async fn openapi() -> anyhow::Result<()> {
     install_tls()?;
     let dir = tempfile::TempDir::with_prefix("cloudcore-openapi-").context("a folder")?;
-    let local = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let local = SocketAddr::from(([127, 0, 0, 1], 0));
     let mut config = Options {
         data_dir: Some(dir.path().to_owned()),
         http: Some(local),

@@ -13,7 +13,7 @@ use nix::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{Child, Command},
     time::timeout,
 };
@@ -21,13 +21,13 @@ use tokio::{
 use crate::world::{PATIENCE, World, eventually, program};
 
 /// A dockerd with a state, a socket and no network of its own; ended with its owner.
-struct Engine {
+pub struct Engine {
     dir: TempDir,
     daemon: Option<Child>,
 }
 
 impl Engine {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let mut engine =
             Self { dir: TempDir::with_prefix("ccd-").expect("a folder"), daemon: None };
         engine.resume().await;
@@ -68,20 +68,48 @@ impl Engine {
         daemon.wait().await.expect("it was ours");
     }
 
-    async fn try_docker(&self, args: &[&str]) -> Result<String, String> {
-        let output = Command::new("/usr/bin/docker")
-            .arg("-H")
-            .arg(format!("unix://{}", self.socket().display()))
-            .args(args)
-            .output()
-            .await
-            .expect("docker: run `deploy/setup.sh test`");
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new("/usr/bin/docker");
+        command.arg("-H").arg(format!("unix://{}", self.socket().display())).args(args);
+        command
+    }
+
+    async fn run(&self, args: &[&str]) -> std::process::Output {
+        self.command(args).output().await.expect("docker: run `deploy/setup.sh test`")
+    }
+
+    pub async fn try_docker(&self, args: &[&str]) -> Result<String, String> {
+        let output = self.run(args).await;
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
-    async fn docker(&self, args: &[&str]) -> String {
+    pub async fn docker(&self, args: &[&str]) -> String {
         self.try_docker(args).await.unwrap_or_else(|said| panic!("docker {args:?}: {said}"))
+    }
+
+    /// What it wrote, on standard error too.
+    pub async fn both(&self, args: &[&str]) -> String {
+        let output = self.run(args).await;
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// What it wrote, as it is, to this input.
+    pub async fn pipe(&self, args: &[&str], input: &[u8]) -> Vec<u8> {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("docker: run `deploy/setup.sh test`");
+        let mut stdin = child.stdin.take().expect("it is piped");
+        stdin.write_all(input).await.expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().await.expect("it ends");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     /// An image of busybox alone; its id.

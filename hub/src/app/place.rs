@@ -1,7 +1,7 @@
 //! Where a hub's state lives, and what is done with it while no hub need run.
 
 use std::{
-    os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _},
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _},
     path::Path,
     sync::Arc,
 };
@@ -132,9 +132,16 @@ fn unusable(path: &Path, error: std::io::Error) -> Error {
     Error { cause: Some(error.into()), ..Error::new(Code::Unavailable, message) }
 }
 
-/// Makes the data directory, for its owner only.
+/// Makes the data directory, for its owner only. A mounted volume may belong to somebody else, as
+/// on Kubernetes to root, who lets this user's group in: who reaches it is decided there then, and
+/// what is secret in it has modes of its own.
 pub(super) fn prepare(data_dir: &Path) -> Result<()> {
-    std::fs::create_dir_all(data_dir)
-        .and_then(|()| std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700)))
-        .map_err(|e| unusable(data_dir, e))
+    let make = || {
+        std::fs::create_dir_all(data_dir)?;
+        if std::fs::metadata(data_dir)?.uid() == nix::unistd::geteuid().as_raw() {
+            std::fs::set_permissions(data_dir, std::fs::Permissions::from_mode(0o700))?;
+        }
+        Ok(())
+    };
+    make().map_err(|e| unusable(data_dir, e))
 }

@@ -15,7 +15,7 @@ use crate::world::{PATIENCE, World, eventually};
 const LOGIN: (&str, &str) = ("hub", "s3cret@broker");
 
 /// A Mosquitto on a free port.
-struct Mosquitto {
+pub struct Mosquitto {
     dir: TempDir,
     port: u16,
     child: Option<Child>,
@@ -23,7 +23,7 @@ struct Mosquitto {
 }
 
 impl Mosquitto {
-    async fn start(more: &str) -> Self {
+    pub async fn start(more: &str) -> Self {
         let dir = TempDir::with_prefix("cloudcore-mosquitto-").unwrap();
         let passwords = dir.path().join("passwords");
         let done = Command::new("mosquitto_passwd")
@@ -79,7 +79,7 @@ impl Mosquitto {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("mqtt://{}:s3cret%40broker@127.0.0.1:{}", LOGIN.0, self.port)
     }
 

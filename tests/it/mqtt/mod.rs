@@ -3,7 +3,7 @@
 mod broker;
 pub mod client;
 mod device;
-mod external;
+pub mod external;
 mod topics;
 
 use serde_json::{Value, json};
