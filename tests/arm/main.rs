@@ -79,6 +79,7 @@ async fn main() {
     world.offline(NODE).await;
     let body = json!({ "command": "get_status", "timeout": 120 });
     let waiting = world.send(NODE, body).await;
+    let mut watch = world.watch("").await;
     let agent = world.run_agent(NODE).await;
     let ended = world.ended(&waiting).await;
     assert_eq!(ended["status"], "completed", "{ended}");
