@@ -127,7 +127,7 @@ async fn completed(world: &World, command: &str, parameters: Value) -> Value {
 
 async fn commands(world: &World) {
     let status = completed(world, "get_status", json!({})).await;
-    assert!(status["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{status}");
+    assert!(status["memory_used_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{status}");
     completed(world, "ping", json!({})).await;
     let said = completed(world, "exec", json!({ "name": "greet", "parameters": { "whom": "pi" } }));
     let said = said.await;
