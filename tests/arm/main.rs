@@ -168,6 +168,7 @@ async fn sees(watch: &mut Watch, object: &str) {
                 break;
             }
             assert_ne!(told["type"], "detection_failed", "{told}");
+            assert!(told["event"] != "command_result" || told["status"] == "completed", "{told}");
         }
     };
     timeout(SEEN, come).await.unwrap_or_else(|_| panic!("no {object} was seen"));
