@@ -79,6 +79,7 @@ async fn main() {
     world.offline(NODE).await;
     let body = json!({ "command": "get_status", "timeout": 120 });
     let waiting = world.send(NODE, body).await;
+    let mut watch = world.watch("").await;
     let agent = world.run_agent(NODE).await;
     let ended = world.ended(&waiting).await;
     assert_eq!(ended["status"], "completed", "{ended}");
@@ -126,7 +127,7 @@ async fn completed(world: &World, command: &str, parameters: Value) -> Value {
 
 async fn commands(world: &World) {
     let status = completed(world, "get_status", json!({})).await;
-    assert!(status["memory_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{status}");
+    assert!(status["memory_used_bytes"].as_u64().is_some_and(|bytes| bytes > 0), "{status}");
     completed(world, "ping", json!({})).await;
     let said = completed(world, "exec", json!({ "name": "greet", "parameters": { "whom": "pi" } }));
     let said = said.await;
@@ -167,6 +168,7 @@ async fn sees(watch: &mut Watch, object: &str) {
                 break;
             }
             assert_ne!(told["type"], "detection_failed", "{told}");
+            assert!(told["event"] != "command_result" || told["status"] == "completed", "{told}");
         }
     };
     timeout(SEEN, come).await.unwrap_or_else(|_| panic!("no {object} was seen"));
