@@ -159,7 +159,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) => run(*serve),
         Command::Backup(backup) => write_backup(backup),
         Command::Restore(restore) => restore_backup(&restore),
-        Command::Health(args) => health(args),
+        Command::Health(args) => health(&args),
         Command::Openapi => openapi(),
         Command::Admin(admin) => administer(admin),
     };
@@ -274,7 +274,7 @@ const ASKED: Duration = Duration::from_secs(5);
 
 /// For probes: over loopback, so that it needs no token, no TLS and no share of anybody's requests.
 #[tokio::main(flavor = "current_thread")]
-async fn health(args: HealthArgs) -> anyhow::Result<()> {
+async fn health(args: &HealthArgs) -> anyhow::Result<()> {
     install_tls()?;
     let settings = args.config.as_deref().map(Options::from_file).transpose()?;
     let http = args.http.or(settings.and_then(|settings| settings.http));

@@ -96,7 +96,7 @@ fn compare(what: &str, wanted: &Tensor, found: &Tensor) {
 }
 
 /// The quickened graph has `operator`, and nothing behind it, and the same results.
-fn check(what: &str, operator: &str, model: TypedModel) {
+fn check(what: &str, operator: &str, model: &TypedModel) {
     let shape = model.input_fact(0).unwrap().shape.as_concrete().unwrap().to_vec();
     let quick = quicken(model.clone()).unwrap();
     let last = quick.output_outlets().unwrap()[0].node;
@@ -116,7 +116,7 @@ fn tiles_give_what_a_convolution_gives() {
                 let what = format!("{height} x {width}, {pads:?}, {channels:?}");
                 let model =
                     convolution([channels[0], height, width], channels[1], [3, 1], pads, leaky);
-                check(&what, "WinogradConv", model);
+                check(&what, "WinogradConv", &model);
             }
         }
     }
@@ -138,15 +138,15 @@ fn patches_give_what_a_convolution_gives() {
         for (height, width) in [(13, 13), (26, 27), (7, 52)] {
             let what = format!("{height} x {width}, {kernel} by {stride}, {pads:?}");
             let model = convolution([70, height, width], 18, [kernel, stride], pads, Some(0.25));
-            check(&what, "PatchConv", model);
+            check(&what, "PatchConv", &model);
         }
     }
 }
 
 #[test]
 fn large_pictures_are_done_in_strips() {
-    check("tiles", "WinogradConv", convolution([96, 150, 130], 16, [3, 1], [1; 4], None));
-    check("patches", "PatchConv", convolution([40, 150, 130], 16, [3, 2], [1; 4], None));
+    check("tiles", "WinogradConv", &convolution([96, 150, 130], 16, [3, 1], [1; 4], None));
+    check("patches", "PatchConv", &convolution([40, 150, 130], 16, [3, 2], [1; 4], None));
 }
 
 #[test]
@@ -183,7 +183,7 @@ fn the_greatest_value_is_the_greatest() {
                 let pool = MaxPool { pool_spec, with_index_outputs: None };
                 model.wire_node("pool", pool, &[source]).unwrap()[0]
             });
-            check(&what, "LinewiseMaxPool", model);
+            check(&what, "LinewiseMaxPool", &model);
         }
     }
 }
@@ -205,7 +205,7 @@ fn pictures_are_resized_alike() {
                 };
                 model.wire_node("resize", resize, &[source, scales]).unwrap()[0]
             });
-            check(&format!("{meaning:?}, {down} x {across}"), "BilinearResize", model);
+            check(&format!("{meaning:?}, {down} x {across}"), "BilinearResize", &model);
         }
     }
 }

@@ -78,8 +78,9 @@ impl<'a> Running<'a> {
             let state = engine.docker(&["inspect", "-f", "{{.State.Status}}", id]).await;
             let said = engine.both(&["logs", id]).await;
             assert!(state != "exited", "{said}");
-            let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-            lines.filter(|line| line["event"] == "ready").last()
+            let mut lines =
+                said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            lines.rfind(|line| line["event"] == "ready")
         })
         .await
     }
