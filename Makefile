@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge cross deb bench fuzz clean
+.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -75,6 +75,10 @@ test-edge: ## The edge in rigs of its own, each a line: emulated machines take m
 	cargo build --workspace --bins
 	target/debug/vm-cameras
 	tests/edge/systemd.sh
+
+test-arm: ## The agent for a Raspberry Pi, built, and emulated beside a hub of this machine
+	deploy/setup.sh arm
+	cargo build --workspace --bins
 	CARGO_PROFILE_DEV_DEBUG=false deploy/cross.sh --bin cloudcore-agent
 	target/debug/arm-agent
 

@@ -6,7 +6,8 @@
 #                            model, three photographs that stand in for a camera
 #   deploy/setup.sh test     and what the tests and `make check` need
 #   deploy/setup.sh edge     and what `make test-edge` needs: an emulator and a kernel for it, a
-#                            container with systemd, signatures, what `cross` needs
+#                            container with systemd, signatures
+#   deploy/setup.sh arm      and what `make test-arm` needs: what `cross` needs, an emulator
 #   deploy/setup.sh cross    what `make cross` needs, and nothing else: compilers for arm64
 #   deploy/setup.sh bench    and what the benchmark and the reference detections need
 #
@@ -303,9 +304,7 @@ PYTHON
 # A container with systemd, and signatures. A guest without KVM: qemu, busybox, and Debian's kernel
 # with its modules, unpacked here and not installed: this machine starts no other kernel for it.
 edge_tools() {
-  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils \
-    qemu-aarch64-static:qemu-user-static aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
-  cross_tools
+  edge_packages mmdebstrap:mmdebstrap systemd-nspawn:systemd-container minisign:minisign jq:jq curl:curl strip:binutils
   local missing=()
   command -v qemu-system-x86_64 >/dev/null || missing+=(qemu-system-x86)
   [ -x /bin/busybox ] || missing+=(busybox-static)
@@ -356,8 +355,8 @@ cross_tools() {
 }
 
 case $mode in
-  run | test | edge | cross | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, edge, cross, bench" ;;
+  run | test | edge | arm | cross | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, edge, arm, cross, bench" ;;
 esac
 system_packages
 if [ "$mode" = cross ]; then
@@ -375,6 +374,10 @@ fi
 case $mode in
   test) test_tools ;;
   edge) edge_tools ;;
+  arm)
+    cross_tools
+    edge_packages qemu-aarch64-static:qemu-user-static aarch64-linux-gnu-gcc:gcc-aarch64-linux-gnu
+    ;;
   bench) python_packages "${converter_packages[@]}" "${bench_packages[@]}" ;;
 esac
 say "ready: $cache/models/nanodet.json, $cache/photos ($mode)"

@@ -1,4 +1,4 @@
-//! The agent for a 64-bit Raspberry Pi: `make test-edge`. It runs here by qemu-user, and the hub
+//! The agent for a 64-bit Raspberry Pi: `make test-arm`. It runs here by qemu-user, and the hub
 //! is a native one. Told a path, this runs that program, say a release, instead of the one that
 //! `deploy/cross.sh` has built without optimising it for size.
 #![allow(
