@@ -38,9 +38,11 @@ pub(super) fn launch(data_dir: &Path) -> Result<Option<ExitCode>, Failure> {
     }
     let releases = Releases::new(data_dir);
     let own = env!("CARGO_PKG_VERSION").parse().context("this program's version")?;
+    // Settings that can't be read are the agent's to complain about, and no reason to forget which
+    // release runs.
+    let Ok(config) = Config::load(data_dir) else { return Ok(None) };
+    let key = config.update_key;
     loop {
-        // Settings that can't be read are the agent's to complain about.
-        let key = Config::load(data_dir).ok().and_then(|config| config.update_key);
         let choice = releases.choose(&own, key.as_ref()).unwrap_or_else(|error| {
             tracing::error!(%error, "which release to run can't be kept: it is the installed one");
             Choice::Installed

@@ -2,11 +2,14 @@
 
 use std::{
     fs, io,
+    os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, fchown},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use crate::config::DEFAULT_DATA_DIR;
+use nix::fcntl::OFlag;
+
+use crate::config::{CONFIG_FILE, DEFAULT_DATA_DIR};
 
 /// The unit's file name.
 const UNIT: &str = "cloudcore-agent.service";
@@ -91,6 +94,7 @@ impl ServiceManager for Systemd {
             return Err(ServiceError::OtherDataDir(data_dir.to_owned()));
         }
         make_user()?;
+        give_settings(data_dir)?;
         write(UNIT, &UNIT_TEXT.replace(UNIT_PROGRAM, &program.display().to_string()))?;
         if allow_reboot {
             for (name, text) in REBOOT_UNITS {
@@ -171,6 +175,24 @@ fn make_user() -> Result<(), ServiceError> {
             USER,
         ],
     )
+}
+
+/// Makes the settings the agent's own again: an editor that root used has left a file of root's,
+/// and systemd looks at the folder's owner only.
+fn give_settings(data_dir: &Path) -> Result<(), ServiceError> {
+    let path = data_dir.join(CONFIG_FILE);
+    let give = || {
+        let Some(user) = own_user() else { return Ok(()) };
+        // The agent's user may write this folder: no link of its making leads to another's file.
+        let file =
+            fs::File::options().read(true).custom_flags(OFlag::O_NOFOLLOW.bits()).open(&path)?;
+        let facts = file.metadata()?;
+        if !facts.is_file() || facts.nlink() != 1 {
+            return Err(io::Error::other("it is a link"));
+        }
+        fchown(&file, Some(user.uid.as_raw()), Some(user.gid.as_raw()))
+    };
+    give().map_err(|source| ServiceError::File { path: path.clone(), source })
 }
 
 /// Another user of this name is not ours to remove.
