@@ -400,13 +400,21 @@ async fn a_slow_reader_is_told_that_it_lagged_and_holds_up_nobody() {
     let answer = slow.act(json!({ "action": "subscribe", "topics": ["detections"] })).await;
     assert_eq!(answer["type"], "subscribed");
     let mut quick = Socket::watch(&world, &["detections"]).await;
-    let mut stream = world.watch("?events=detection").await;
+    let mut stream = world.watch("").await;
 
     let agent = world.run_agent("edge-1").await;
     let begun = Instant::now();
+    let mut others = 0;
     for id in 1..=EVENTS {
         assert_eq!(quick.event("detection").await["track_id"], id);
-        assert_eq!(stream.next("detection").await["track_id"], id);
+        let seen = loop {
+            let event = stream.any().await;
+            if event["event"] == "detection" {
+                break event;
+            }
+            others += 1;
+        };
+        assert_eq!(seen["track_id"], id);
     }
     assert!(begun.elapsed() < Duration::from_secs(25), "the slow reader is cut off by now");
 
@@ -418,8 +426,9 @@ async fn a_slow_reader_is_told_that_it_lagged_and_holds_up_nobody() {
             "detection" => {
                 got += 1;
                 let id = event["track_id"].as_u64().unwrap();
-                // Other events, such as heartbeats, count among the missed.
-                assert!(last < id && id <= got + missed && got + missed - id < 10, "{id} {got}");
+                // Other events, such as heartbeats, count among the missed, and nothing else does.
+                assert!(last < id && id <= got + missed, "{id} after {last}");
+                assert!(got + missed - id <= others, "{id}: {got}, {missed}, {others} others");
                 last = id;
             }
             "lagged" => {
