@@ -8,6 +8,7 @@
 mod address;
 mod decode;
 mod files;
+mod huffman;
 mod network;
 mod picture;
 mod source;

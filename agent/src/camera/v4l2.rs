@@ -1,6 +1,9 @@
 //! Cameras of the Linux kernel (USB webcams, the Raspberry Pi's) through Video4Linux.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Cursor,
+    path::{Path, PathBuf},
+};
 
 use cloudcore_protocol::command::Resolution;
 use image::RgbImage;
@@ -14,7 +17,7 @@ use nokhwa::{
     },
 };
 
-use super::{Camera, CameraError, Frame, PixelFormat};
+use super::{Camera, CameraError, Frame, PixelFormat, decode::decode, huffman::with_tables};
 
 /// Frames a second to ask for: what every camera has at its ordinary sizes.
 const FPS: u32 = 30;
@@ -118,7 +121,14 @@ fn start_with(
 
 /// A frame as the driver has it, as pixels.
 fn pixels(frame: &Buffer) -> Result<RgbImage, NokhwaError> {
-    frame.decode_image::<RgbFormat>()
+    if frame.source_frame_format() != FrameFormat::MJPEG {
+        return frame.decode_image::<RgbFormat>();
+    }
+    decode(Cursor::new(with_tables(frame.buffer()))).map_err(|e| NokhwaError::ProcessFrameError {
+        src: FrameFormat::MJPEG,
+        destination: "RGB".to_owned(),
+        error: e.to_string(),
+    })
 }
 
 impl Camera for V4l2Camera {
@@ -144,8 +154,6 @@ impl Camera for V4l2Camera {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may fail")]
 mod tests {
-    use std::io::Cursor;
-
     use image::{ImageFormat, Rgb};
     use nokhwa::utils::Resolution;
 
@@ -177,6 +185,11 @@ mod tests {
         }
         bare.extend_from_slice(rest);
         assert!(bare.len() < file.len() - 400);
+        let odd = [&[][..], &bare[..2], &bare[..40], b"no picture"];
+        for bytes in odd {
+            let size = Resolution::new(SIZE.0, SIZE.1);
+            assert!(pixels(&Buffer::new(size, bytes, FrameFormat::MJPEG)).is_err());
+        }
         for bytes in [file, bare] {
             let pixels = frame(&bytes, FrameFormat::MJPEG);
             assert_eq!(pixels.dimensions(), SIZE);

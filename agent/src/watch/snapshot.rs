@@ -1,8 +1,8 @@
 //! Pictures of what is detected: the best look at each object, and what was there before it came.
 //!
-//! Nothing is drawn into them. An object's first picture is kept at once, a better one soon after,
-//! and the best at its end; in memory is only what is better than the one that was kept. All are
-//! JPEGs, so that what is held is small, and it is bounded.
+//! Nothing is drawn into them. An object's first picture is kept at once, a better one soon after
+//! and then ever more seldom, and the best at its end; in memory is only what is better than the one
+//! that was kept. All are JPEGs, so that what is held is small, and it is bounded.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -30,7 +30,7 @@ const MOST_HELD: usize = 16 << 20;
 const MOST_EARLIER: usize = 8 << 20;
 /// Largest file.
 const MOST_FILE: usize = 16 << 20;
-/// After its first picture an object has so long to be seen better.
+/// After its first picture an object has so long to be seen better; then twice as long, and so on.
 const SETTLED: Duration = Duration::from_secs(5);
 /// A look is better from this factor on: to encode each of many nearly equal ones is no use.
 const BETTER: f32 = 1.1;
@@ -61,15 +61,16 @@ pub(super) struct Snapshots {
 /// The best look at an object so far.
 #[derive(Debug)]
 struct Object {
-    begun: Instant,
+    /// When what is held is kept.
+    next: Instant,
+    /// How long that was to wait.
+    wait: Duration,
     /// How good it is; see [`value`].
     value: f32,
     /// Its picture, where that is better than the one that was kept.
     held: Option<ObjectPicture>,
     /// Whether one was kept.
     kept: bool,
-    /// Whether its time to be seen better soon is over.
-    settled: bool,
 }
 
 /// A picture from before an object.
@@ -215,9 +216,12 @@ impl Snapshots {
         let full = held.map(|picture| picture.bytes.len()).sum::<usize>() > MOST_HELD;
         let mut due = Vec::new();
         for object in self.objects.values_mut() {
-            let settles = !object.settled && now.saturating_duration_since(object.begun) >= SETTLED;
-            object.settled |= settles;
-            if full || settles || !object.kept {
+            let is_time = now >= object.next;
+            if is_time {
+                object.wait = object.wait.saturating_mul(2);
+                object.next = now + object.wait;
+            }
+            if full || is_time || !object.kept {
                 object.kept |= object.held.is_some();
                 due.extend(object.held.take());
             }
@@ -250,8 +254,8 @@ impl Snapshots {
 }
 
 impl Object {
-    const fn new(begun: Instant) -> Self {
-        Self { begun, value: 0.0, held: None, kept: false, settled: false }
+    fn new(begun: Instant) -> Self {
+        Self { next: begun + SETTLED, wait: SETTLED, value: 0.0, held: None, kept: false }
     }
 }
 
@@ -365,10 +369,14 @@ mod tests {
         let settled = all.frame(frame(start, 5), vec![look(&id, 0.6)], &config).await;
         assert_eq!(times(&settled), [2]);
         assert_eq!(settled[0].of.confidence, Some(0.8));
-        // What is better from now on waits for the end.
-        assert!(all.frame(frame(start, 9), vec![look(&id, 0.95)], &config).await.is_empty());
+        // What is better waits twice as long.
+        assert!(all.frame(frame(start, 9), vec![look(&id, 0.9)], &config).await.is_empty());
+        let later = all.frame(frame(start, 15), vec![look(&id, 0.6)], &config).await;
+        assert_eq!(times(&later), [9]);
+        // Or for the end.
+        assert!(all.frame(frame(start, 16), vec![look(&id, 1.0)], &config).await.is_empty());
         let mut events = [event(&id, DetectionPhase::Ended)];
-        assert_eq!(times(&all.told(&mut events, start, &config)), [9]);
+        assert_eq!(times(&all.told(&mut events, start, &config)), [16]);
         assert_eq!(events[0].snapshot, Some(true));
         assert!(all.objects.is_empty());
     }

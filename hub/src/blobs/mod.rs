@@ -19,6 +19,7 @@ use url::Url;
 
 pub use routes::routes;
 
+use self::pictures::Label;
 use crate::{
     db::{self, Db},
     error::{Code, Error, Result},
@@ -129,20 +130,48 @@ impl Blobs {
     /// # Errors
     /// API-004 when there is none.
     pub async fn get(&self, device: &DeviceId, name: &str) -> Result<Blob> {
+        Ok(self.open(device, name, false).await?.0)
+    }
+
+    async fn open(
+        &self,
+        device: &DeviceId,
+        name: &str,
+        with_boxes: bool,
+    ) -> Result<(Blob, Vec<Label>)> {
         let missing = || Error::not_found("picture", name);
-        let hash = match DetectionId::from_str(name) {
-            Ok(id) => pictures::snapshot_of(&self.db, device, &id).await?.ok_or_else(missing)?,
-            Err(_) => name.to_owned(),
-        };
-        let content_type: String =
+        let id = DetectionId::from_str(name).ok();
+        let mut last = None;
+        loop {
+            let (hash, label) = match &id {
+                Some(id) => pictures::best(&self.db, device, id).await?.ok_or_else(missing)?,
+                None => (name.to_owned(), None),
+            };
+            if let Some(blob) = self.read(device, &hash).await? {
+                let labels = match id {
+                    None if with_boxes => pictures::labels(&self.db, device, &hash).await?,
+                    _ => label.into_iter().collect(),
+                };
+                return Ok((blob, labels));
+            }
+            // A better picture may have taken the place of the one that was named.
+            if id.is_none() || last.as_ref() == Some(&hash) {
+                return Err(missing());
+            }
+            last = Some(hash);
+        }
+    }
+
+    async fn read(&self, device: &DeviceId, hash: &str) -> Result<Option<Blob>> {
+        let content_type: Option<String> =
             db::sql("SELECT content_type FROM blobs WHERE device_id = $1 AND hash = $2")
                 .bind(device.as_str())
-                .bind(&hash)
+                .bind(hash)
                 .optional_value(&self.db)
-                .await?
-                .ok_or_else(missing)?;
-        let bytes = self.objects.get(&key(device.as_str(), &hash)).await?.ok_or_else(missing)?;
-        Ok(Blob { content_type, bytes })
+                .await?;
+        let Some(content_type) = content_type else { return Ok(None) };
+        let bytes = self.objects.get(&key(device.as_str(), hash)).await?;
+        Ok(bytes.map(|bytes| Blob { content_type, bytes }))
     }
 
     /// The same as a picture with the objects drawn into it: the one that was asked for by id, or
@@ -152,8 +181,7 @@ impl Blobs {
     /// As [`Self::get`], API-001 for what is no picture that can be drawn on, API-009 when too many
     /// are drawn on.
     pub async fn get_with_boxes(&self, device: &DeviceId, name: &str) -> Result<Blob> {
-        let boxes = pictures::boxes(&self.db, device, name).await?;
-        let blob = self.get(device, name).await?;
+        let (blob, boxes) = self.open(device, name, true).await?;
         if boxes.is_empty() {
             return Ok(blob);
         }

@@ -205,23 +205,6 @@ fn is_finite(place: &BoundingBox) -> bool {
     [place.x, place.y, place.width, place.height].into_iter().all(f32::is_finite)
 }
 
-/// The hash of the best picture of a detected object.
-pub(super) async fn snapshot_of(
-    db: &Db,
-    device: &DeviceId,
-    id: &DetectionId,
-) -> Result<Option<String>> {
-    Ok(db::sql(
-        "SELECT hash FROM pictures \
-         WHERE device_id = $1 AND detection_id = $2 AND kind = 'snapshot' \
-         ORDER BY captured_at DESC LIMIT 1",
-    )
-    .bind(device.as_str())
-    .bind(id.as_str())
-    .optional_value(db)
-    .await?)
-}
-
 /// What is drawn into a picture.
 #[derive(Debug)]
 pub(super) struct Label {
@@ -234,35 +217,58 @@ pub(super) struct Label {
 /// Most boxes in a picture.
 const MAX_BOXES: i64 = 64;
 
-/// What is known to be in a picture, by its hash or an object's id.
-pub(super) async fn boxes(db: &Db, device: &DeviceId, name: &str) -> Result<Vec<Label>> {
-    let statement = match DetectionId::from_str(name) {
-        Ok(_) => db::sql(
-            "SELECT object, confidence, bounding_box FROM pictures \
-             WHERE device_id = $1 AND detection_id = $2 AND kind = 'snapshot' \
-             AND bounding_box IS NOT NULL ORDER BY captured_at DESC LIMIT 1",
-        )
-        .bind(device.as_str())
-        .bind(name),
-        Err(_) => db::sql(
-            "SELECT object, confidence, bounding_box FROM pictures \
-             WHERE device_id = $1 AND hash = $2 AND bounding_box IS NOT NULL \
-             ORDER BY id LIMIT $3",
-        )
-        .bind(device.as_str())
-        .bind(name)
-        .bind(MAX_BOXES),
-    };
-    let rows: Vec<(Option<String>, Option<f64>, String)> = statement.all(db).await?;
-    let label = |(object, score, place): (Option<String>, Option<f64>, String)| {
-        let object = object.unwrap_or_default();
-        let text = match score {
+/// A picture, as far as it is known what is in it.
+#[derive(FromRow)]
+struct Known {
+    hash: String,
+    object: Option<String>,
+    confidence: Option<f64>,
+    bounding_box: Option<String>,
+}
+
+impl Known {
+    fn label(&self) -> Option<Label> {
+        let place = serde_json::from_str(self.bounding_box.as_ref()?).ok()?;
+        let object = self.object.as_deref().unwrap_or_default();
+        let text = match self.confidence {
             Some(score) => format!("{object} {:.0}%", score * 100.0),
-            None => object,
+            None => object.to_owned(),
         };
-        Some(Label { place: serde_json::from_str(&place).ok()?, text })
-    };
-    Ok(rows.into_iter().filter_map(label).collect())
+        Some(Label { place, text })
+    }
+}
+
+/// The best picture of a detected object: its hash, and where the object is in it.
+pub(super) async fn best(
+    db: &Db,
+    device: &DeviceId,
+    id: &DetectionId,
+) -> Result<Option<(String, Option<Label>)>> {
+    let best: Option<Known> = db::sql(
+        "SELECT hash, object, confidence, bounding_box FROM pictures \
+         WHERE device_id = $1 AND detection_id = $2 AND kind = 'snapshot' \
+         ORDER BY captured_at DESC LIMIT 1",
+    )
+    .bind(device.as_str())
+    .bind(id.as_str())
+    .optional(db)
+    .await?;
+    Ok(best.map(|best| (best.hash.clone(), best.label())))
+}
+
+/// What is known to be in a picture, by its hash.
+pub(super) async fn labels(db: &Db, device: &DeviceId, hash: &str) -> Result<Vec<Label>> {
+    let known: Vec<Known> = db::sql(
+        "SELECT hash, object, confidence, bounding_box FROM pictures \
+         WHERE device_id = $1 AND hash = $2 AND bounding_box IS NOT NULL \
+         ORDER BY id LIMIT $3",
+    )
+    .bind(device.as_str())
+    .bind(hash)
+    .bind(MAX_BOXES)
+    .all(db)
+    .await?;
+    Ok(known.iter().filter_map(Known::label).collect())
 }
 
 impl Blobs {

@@ -8,7 +8,7 @@ use std::{
 use cloudcore_protocol::Timestamp;
 
 use super::{
-    super::{Camera, CameraError, Frame, address::Address, decode::decode},
+    super::{Camera, CameraError, Frame, address::Address, decode::decode, huffman::with_tables},
     NetworkError, OPEN, failed,
     feed::Feed,
     login::Guest,
@@ -163,7 +163,8 @@ impl HttpCamera {
 impl Camera for HttpCamera {
     fn capture(&mut self) -> Result<Frame, CameraError> {
         let picture = self.shot().and_then(|shot| {
-            let image = decode(Cursor::new(shot.file)).map_err(NetworkError::Picture)?;
+            let file = with_tables(&shot.file);
+            let image = decode(Cursor::new(file)).map_err(NetworkError::Picture)?;
             Ok(Frame { image, captured_at: shot.at, captured: shot.instant })
         });
         picture.map_err(|problem| failed(&self.address, problem))
