@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench fuzz clean
+.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench load fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -102,6 +102,11 @@ bench: ## Detection, command round trip and footprint, each beside a peer
 	cp target/release/cloudcore-agent target/release/cloudcore-agent-small
 	cargo build --release -p cloudcore-agent --bin cloudcore-agent
 	cargo run --profile quick -p cloudcore-tests --bin bench
+
+load: ## A hub under ten thousand agents, for LOAD="--agents 1000 --seconds 30 ..." fewer
+	deploy/setup.sh test
+	@$(MAKE) --no-print-directory build
+	cargo run --profile quick -p cloudcore-tests --bin load -- $(LOAD)
 
 fuzz: ## Fuzz each decoder for FUZZ_SECONDS; needs nightly and cargo-fuzz
 	@for target in $(FUZZ_TARGETS); do \

@@ -243,6 +243,12 @@ impl World {
         &self.hub.as_ref().expect("a hub").ready
     }
 
+    /// The hub's process.
+    #[allow(dead_code, reason = "what measures the hub uses it")]
+    pub fn hub_pid(&self) -> u32 {
+        self.hub.as_ref().expect("a hub").pid()
+    }
+
     /// The hub's data directory.
     pub fn data_dir(&self) -> PathBuf {
         match &self.store {
