@@ -24,7 +24,8 @@ impl Row {
 }
 
 impl Table {
-    pub(crate) const fn new(what: String) -> Self {
+    pub(crate) fn new(what: String) -> Self {
+        println!("{what}");
         Self { what, rows: Vec::new() }
     }
 
@@ -68,12 +69,5 @@ impl fmt::Display for Row {
             Some(most) => write!(f, " of at most {most}  MORE"),
             None => Ok(()),
         }
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "\n{}", self.what)?;
-        self.rows.iter().try_for_each(|row| writeln!(f, "{row}"))
     }
 }
