@@ -1,0 +1,1 @@
+"""The client that blocks; made of the one for asyncio by scripts/generate.py."""
