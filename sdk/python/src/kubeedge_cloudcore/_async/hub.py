@@ -253,4 +253,4 @@ class AsyncHub(AsyncBase):
 
     async def swagger_ui(self) -> str:
         """Get the page on which a browser can try the API."""
-        return await self._text(_http.path("swagger-ui"))
+        return await self._text(_http.path("swagger-ui") + "/")

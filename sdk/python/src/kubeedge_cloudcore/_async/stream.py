@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import AsyncGenerator, Generic, Optional, TypeVar
+from typing import Any, AsyncGenerator, Generic, Optional, TypeVar
 
 import httpx
 
@@ -15,7 +15,7 @@ from ._io import sleep
 from .base import AsyncBase
 
 T = TypeVar("T")
-Self = TypeVar("Self", bound="AsyncStream[object]")
+Self = TypeVar("Self", bound="AsyncStream[Any]")
 log = logging.getLogger("kubeedge_cloudcore")
 
 SILENCE = 45.0

@@ -254,4 +254,4 @@ class Hub(Base):
 
     def swagger_ui(self) -> str:
         """Get the page on which a browser can try the API."""
-        return self._text(_http.path("swagger-ui"))
+        return self._text(_http.path("swagger-ui") + "/")

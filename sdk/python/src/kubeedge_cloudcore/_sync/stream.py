@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Generator, Generic, Optional, TypeVar
+from typing import Any, Generator, Generic, Optional, TypeVar
 
 import httpx
 
@@ -18,7 +18,7 @@ from ._io import sleep
 from .base import Base
 
 T = TypeVar("T")
-Self = TypeVar("Self", bound="Stream[object]")
+Self = TypeVar("Self", bound="Stream[Any]")
 log = logging.getLogger("kubeedge_cloudcore")
 
 SILENCE = 45.0

@@ -1,0 +1,378 @@
+"""What a person does, with a real hub and a real agent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Callable, List, Optional, Tuple
+
+import pytest
+from faults import Script, answer
+from world import PASSWORD, Hub, eventually, within
+
+from kubeedge_cloudcore import (
+    AuthenticationError,
+    CloudCoreClient,
+    CommandFailedError,
+    ConflictError,
+    DeviceUnreachableError,
+    InvalidRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    ServiceUnavailableError,
+    TransportError,
+    WaitTimeoutError,
+)
+
+
+def test_a_device_is_listed_and_looked_at(client: CloudCoreClient, device: str) -> None:
+    found = [each for each in client.list_devices() if each.device_id == device]
+    assert (found[0].status, found[0].device_type, found[0].joined) == ("Ready", "camera", True)
+    overview = eventually(
+        lambda: next(
+            (d for d in [client.get_device(device)] if d.device_status.memory_used_bytes), None
+        )
+    )
+    assert overview.device_status.online
+    assert overview.platform.arch
+    assert overview.metrics.total_detections == 0
+
+
+def test_a_picture_is_taken_and_fetched(
+    client: CloudCoreClient, device: str, tmp_path: Path
+) -> None:
+    taken = client.run_command(device, "capture_image", {"format": "jpg", "quality": 90})
+    assert taken.status == "completed"
+    assert taken.result is not None
+    url = taken.result["image_url"]
+    picture = client.get_image(url)
+    assert picture.startswith(b"\xff\xd8")
+    told: List[Tuple[int, Optional[int]]] = []
+    file = tmp_path / "picture.jpg"
+    size = client.download_image(url, file, progress=lambda *so_far: told.append(so_far))
+    assert file.read_bytes() == picture
+    assert told[-1] == (size, len(picture))
+    assert [each.kind for each in client.list_pictures(device)] == ["command"]
+    with pytest.raises(PermissionDeniedError):
+        client.download_image(url.replace("signature=", "signature=0"), tmp_path / "other.jpg")
+    assert [path.name for path in tmp_path.iterdir()] == ["picture.jpg"], "no half file is left"
+
+
+def test_a_command_is_waited_for(client: CloudCoreClient, device: str) -> None:
+    sent = client.send_command(device, "get_status", timeout=60)
+    done = client.wait_for_command(sent.command_id)
+    assert (done.status, done.command) == ("completed", "get_status")
+    assert done.completed_at is not None
+    assert done.deadline.tzinfo is not None
+    assert sent.command_id in [each.command_id for each in client.list_commands(device_id=device)]
+    with pytest.raises(ConflictError):
+        client.cancel_command(sent.command_id)
+
+
+def test_a_command_that_fails_is_an_error_where_one_asks_for_it(
+    client: CloudCoreClient, device: str
+) -> None:
+    with pytest.raises(CommandFailedError) as caught:
+        client.run_command(device, "no_such_command", timeout=60)
+    assert caught.value.command.status == "failed"
+    assert "no_such_command" in str(caught.value)
+    failed = client.wait_for_command(caught.value.command.command_id)
+    assert failed.status == "failed", "without `check` it is an end like others"
+
+
+def test_a_device_that_is_away(client: CloudCoreClient) -> None:
+    client.join_device("away-node", "away")
+    with pytest.raises(DeviceUnreachableError) as caught:
+        client.send_command("away", "get_status", queue=False)
+    assert (caught.value.code, caught.value.status) == ("API-008", 502)
+    sent = client.send_command("away", "get_status", timeout=3600)
+    with pytest.raises(WaitTimeoutError, match="queued"):
+        client.wait_for_command(sent.command_id, timeout=0.3)
+    client.cancel_command(sent.command_id)
+    assert client.wait_for_command(sent.command_id).status == "cancelled"
+    removed = client.delete_device("away")
+    assert removed.actions_taken
+    with pytest.raises(NotFoundError):
+        client.get_device("away")
+
+
+def test_errors_say_what_the_hub_says(client: CloudCoreClient) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        client.get_device("nobody")
+    error = caught.value
+    assert (error.code, error.status) == ("API-004", 404)
+    assert error.request_id
+    assert error.request_id in str(error)
+    assert "nobody" in error.message
+    with pytest.raises(InvalidRequestError):
+        client.join_device("Not A Node", "x")
+    with pytest.raises(ValueError, match="names nothing"):
+        client.get_device("..")
+
+
+def test_names_are_escaped_in_paths(client: CloudCoreClient) -> None:
+    with pytest.raises((NotFoundError, InvalidRequestError)) as caught:
+        client.delete_user("a/b?c#d%")
+    assert "path" not in caught.value.message
+
+
+def test_connection_tests(client: CloudCoreClient, device: str) -> None:
+    started = client.test_connection(device, ["ping", "camera_test"])
+    report = client.wait_for_test(started.test_id)
+    assert {each.test: each.status for each in report.results} == {
+        "ping": "passed",
+        "camera_test": "passed",
+    }
+
+
+def test_logs_are_read_and_followed(client: CloudCoreClient, device: str) -> None:
+    text = client.get_device_logs(device, lines=5, level="info", since=datetime.now(timezone.utc))
+    assert isinstance(text, str)
+    with client.follow_device_logs(device, lines=3, level="info") as lines:
+        assert "T" in within(lambda: next(lines))
+    with pytest.raises(NotFoundError):
+        next(client.follow_device_logs("nobody"))
+
+
+def test_tokens(client: CloudCoreClient) -> None:
+    made = client.generate_token("edge-77", expiry_hours=1, description="x", reusable=True)
+    assert made.token in made.join_command
+    listed = client.list_tokens(node_name="edge-77")
+    assert [(each.status, each.reusable) for each in listed] == [("active", True)]
+    assert client.revoke_token("edge-77").tokens_revoked == 1
+
+
+def test_a_batch_has_a_result_for_each(client: CloudCoreClient) -> None:
+    joined = client.batch_join_devices(
+        [
+            {"node_name": "batch-1", "device_id": "batch-cam-1", "device_type": "camera"},
+            {"node_name": "Not A Node", "device_id": "batch-cam-2"},
+        ]
+    )
+    assert (joined.total, joined.success, joined.failed) == (2, 1, 1)
+    good, bad = joined.results
+    assert good.details is not None
+    assert good.details.join_command
+    assert bad.code == "API-001"
+    client.delete_device("batch-cam-1")
+
+
+def test_lists_go_over_pages(client: CloudCoreClient) -> None:
+    for n in range(7):
+        client.generate_token("page-node", description=str(n))
+    everything = client.list_tokens(node_name="page-node")
+    assert (len(everything), everything.total, everything.next_cursor) == (7, 7, None)
+    first = client.list_tokens(node_name="page-node", limit=3)
+    assert (len(first), first.total) == (3, 7)
+    rest = client.list_tokens(node_name="page-node", cursor=first.next_cursor)
+    assert [*first, *rest] == everything
+    with pytest.raises(ValueError, match="at least 1"):
+        client.list_tokens(limit=0)
+
+
+def test_users_roles_and_keys(hub: Hub, client: CloudCoreClient) -> None:
+    assert client.create_user("eve", "eve's password").role == "viewer"
+    with CloudCoreClient(hub.url, username="eve", password="eve's password") as eve:
+        eve.list_devices()
+        with pytest.raises(PermissionDeniedError) as caught:
+            eve.join_device("n", "d")
+        assert caught.value.code == "API-003"
+        eve.change_password("eve's password", "another password")
+        eve.list_devices()
+    assert client.update_user("eve", disabled=True).disabled
+    assert "eve" in [user.username for user in client.list_users()]
+    made = client.create_api_key("ci", role="operator", expiry_days=1)
+    with CloudCoreClient(hub.url, api_key=made.api_key) as robot:
+        robot.generate_token("robots")
+        with pytest.raises(PermissionDeniedError):
+            robot.list_users()
+    client.delete_api_key(made.key_id)
+    client.delete_user("eve")
+    with (
+        CloudCoreClient(hub.url, api_key=made.api_key) as robot,
+        pytest.raises(AuthenticationError),
+    ):
+        robot.list_devices()
+
+
+def test_without_credentials_what_is_public_is_there(hub: Hub) -> None:
+    with CloudCoreClient(hub.url + "/api/kubeedge/") as anybody:
+        assert anybody.get_health().status == "healthy"
+        assert "Installs" in anybody.get_installer()
+        assert anybody.list_releases().releases == []
+        assert anybody.get_postman_collection()["item"]
+        assert "<html" in anybody.swagger_ui()
+        with pytest.raises(AuthenticationError):
+            anybody.list_devices()
+        anybody.login("admin", PASSWORD)
+        assert anybody.create_ticket().ticket
+        with pytest.raises(AuthenticationError):
+            anybody.login("admin", "another")
+
+
+def test_a_token_file_is_read_again(hub: Hub, client: CloudCoreClient, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    first, second = (client.create_api_key(name, role="viewer") for name in ("one", "two"))
+    file.write_text(first.api_key + "\n")
+    with CloudCoreClient(hub.url, token_file=file) as robot:
+        robot.list_devices()
+        client.delete_api_key(first.key_id)
+        with pytest.raises(AuthenticationError):
+            robot.list_devices()
+        file.write_text(second.api_key)
+        robot.list_devices()
+
+
+def test_tls_trusts_the_named_ca_alone(hub: Hub, tmp_path: Path) -> None:
+    ca = hub.data / "ca.pem"
+    with CloudCoreClient(hub.https, username="admin", password=PASSWORD, ca_file=ca) as client:
+        assert client.get_metrics().summary.total_devices >= 0
+    with (
+        CloudCoreClient(hub.https, retries=0) as client,
+        pytest.raises(TransportError, match="certificate"),
+    ):
+        client.get_health()
+    with pytest.raises(ValueError, match="no CA certificate"):
+        CloudCoreClient(hub.https, ca_file=tmp_path / "nothing.pem")
+
+
+def test_a_model_is_uploaded_from_its_file(client: CloudCoreClient, tmp_path: Path) -> None:
+    model, beside = tmp_path / "m.onnx", tmp_path / "m.json"
+    model.write_bytes(b"\x08\x07" + bytes(300_000))
+    description = {
+        "name": "grey",
+        "version": "1",
+        "sha256": hashlib.sha256(model.read_bytes()).hexdigest(),
+        "licence": "Apache-2.0",
+        "source": "a test",
+        "head": {"family": "nanodet", "strides": [8], "reg_max": 7},
+        "input": {"width": 32, "height": 32, "colour_order": "bgr"},
+        "labels": ["grey"],
+    }
+    beside.write_text(json.dumps(description))
+    told: List[Tuple[int, Optional[int]]] = []
+    added = client.upload_model(model, beside, progress=lambda *so_far: told.append(so_far))
+    assert (added.name, added.size_bytes) == ("grey", 300_002)
+    assert told[-1] == (300_002, 300_002)
+    assert len(told) > 3
+    assert client.upload_model(model, description).sha256 == added.sha256
+    assert [each.version for each in client.list_models(name="grey")] == ["1"]
+    assert client.get_model("grey", "1").labels == ["grey"]
+    client.delete_model("grey", "1")
+
+
+def test_a_release_is_fetched_and_checked(
+    client: CloudCoreClient, hub: Hub, tmp_path: Path
+) -> None:
+    folder = hub.data / "downloads"
+    folder.mkdir(exist_ok=True)
+    (folder / "cloudcore-agent-9.9.9-linux-amd64").write_bytes(b"\x7fELF" + bytes(100_000))
+    release = eventually(lambda: client.list_releases().releases)[0]
+    file = tmp_path / "agent"
+    assert client.get_release(release.file, file, sha256=release.sha256) == release.size_bytes
+    with pytest.raises(Exception, match="SHA-256"):
+        client.get_release(release.file, tmp_path / "bad", sha256="0" * 64)
+    assert [path.name for path in tmp_path.iterdir()] == ["agent"]
+    (folder / release.file).unlink()
+
+
+def test_settings_and_maintenance(client: CloudCoreClient) -> None:
+    changed = client.update_config(token_expiry=96, alerts={"cpu_percent": 91})
+    assert changed.config.security.token_expiry == 96
+    assert client.get_config().alerts.cpu_percent == 91
+    assert client.start_maintenance("a test").maintenance.active
+    try:
+        with pytest.raises(ServiceUnavailableError) as caught, client_of(client) as impatient:
+            impatient.generate_token("n")
+        assert caught.value.code == "API-009"
+        assert client.get_maintenance_status().reason == "a test"
+    finally:
+        assert not client.stop_maintenance().maintenance.active
+
+
+def client_of(other: CloudCoreClient) -> CloudCoreClient:
+    """One that does not try again."""
+    return CloudCoreClient(other._base_url, username="admin", password=PASSWORD, retries=0)
+
+
+def test_what_only_a_cluster_has(client: CloudCoreClient) -> None:
+    with pytest.raises(ServiceUnavailableError), client_of(client) as impatient:
+        impatient.deploy_cloudcore("1.18.0", replicas=1)
+    assert client.get_cloudcore_status().pods == []
+
+
+def test_apps_without_an_engine_fail_and_say_so(client: CloudCoreClient, device: str) -> None:
+    deployed = client.deploy_app(
+        "hello",
+        "registry.invalid/hello:1",
+        [device],
+        config={"A": 1},
+        resources={"cpu": "100m"},
+        ports=[{"host": 5001, "container": 80}],
+    )
+    assert deployed.results[0].device_id == device
+    assert [app.name for app in client.list_apps(device_id=device)] == ["hello"]
+    client.delete_app("hello")
+
+
+def test_alerts_metrics_certificates_and_the_audit_log(
+    client: CloudCoreClient, device: str
+) -> None:
+    assert client.list_alerts(active=True, type="no_such_type") == []
+    assert client.get_metrics().devices_by_type["camera"] >= 1
+    assert client.get_metrics_health().components.database.status
+    assert "cloudcore_" in client.get_prometheus_metrics()
+    assert client.get_mqtt_status().own
+    assert client.list_detections(device_id=device) == []
+    kinds = {each.kind for each in client.list_certificates()}
+    assert {"ca", "link", "node"} <= kinds
+    assert client.renew_certificates(target="link").renewed
+    log = client.list_security_logs(actor="admin", outcome="done", limit=5)
+    assert len(log) == 5
+    assert log.next_cursor is not None
+    assert client.verify_security_logs().intact
+
+
+def test_mqtt_access(client: CloudCoreClient) -> None:
+    client.join_device("sensor-node", "sensor-1", device_type="sensor")
+    assert client.grant_mqtt_access("sensor-1").password
+    client.revoke_mqtt_access("sensor-1")
+    client.delete_device("sensor-1")
+
+
+def test_webhooks(client: CloudCoreClient) -> None:
+    with Script(answer({})) as receiver:
+        made = client.create_webhook(receiver.url + "/hook", ["alert", "device_joined"])
+        assert made.secret
+        assert client.test_webhook(made.webhook_id).response_code == 200
+        assert receiver.asked[0].path == "/hook"
+        assert made.webhook_id in [each.webhook_id for each in client.list_webhooks()]
+        deliveries = client.list_webhook_deliveries(made.webhook_id)
+        assert all(each.event for each in deliveries)
+        client.delete_webhook(made.webhook_id)
+
+
+def test_a_restore_ends_sessions_and_the_client_logs_in_again(
+    start_hub: Callable[..., Hub],
+) -> None:
+    hub = start_hub("--rate-limit", "0")
+    with hub.client() as client:
+        made = client.create_backup(name="b-1", include=["devices", "users"], description="x")
+        assert [each.backup_id for each in client.list_backups()] == [made.backup_id]
+        client.join_device("later", "later")
+        restored = client.restore_backup(made.backup_id)
+        assert "users" in restored.restored
+        assert client.list_devices() == [], "asked with a session that is over"
+        client.delete_backup(made.backup_id)
+
+
+def test_the_limit_of_requests_says_when_there_is_room(start_hub: Callable[..., Hub]) -> None:
+    hub = start_hub("--rate-limit", "3")
+    with hub.client(retries=0) as client, pytest.raises(RateLimitError) as caught:
+        [client.list_devices() for _ in range(10)]
+    assert caught.value.code == "API-006"
+    assert caught.value.retry_after is not None
+    assert 0 < caught.value.retry_after <= 61
