@@ -10,7 +10,7 @@ import struct
 import subprocess
 import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TypeVar
 
@@ -24,13 +24,17 @@ PATIENCE = 60.0
 """Seconds after which something that should have come is missed: for a loaded machine."""
 
 
+def beside(do: Callable[[], T]) -> Future[T]:
+    """Begins this, in a thread of its own."""
+    thread = ThreadPoolExecutor(1)
+    begun = thread.submit(do)
+    thread.shutdown(wait=False)
+    return begun
+
+
 def within(do: Callable[[], T], seconds: float = PATIENCE) -> T:
     """What this gives, which has so many seconds for it."""
-    with_end = ThreadPoolExecutor(1)
-    try:
-        return with_end.submit(do).result(seconds)
-    finally:
-        with_end.shutdown(wait=False)
+    return beside(do).result(seconds)
 
 
 def eventually(look: Callable[[], Optional[T]], seconds: float = PATIENCE) -> T:

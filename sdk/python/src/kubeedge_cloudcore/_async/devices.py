@@ -176,7 +176,7 @@ class AsyncDevices(AsyncBase):
         query = _log_query(lines, since, level)
         return await self._text(_http.path("device", device_id, "logs"), query=query)
 
-    async def follow_device_logs(
+    def follow_device_logs(
         self,
         device_id: str,
         *,
