@@ -18,9 +18,9 @@ trap 'rm -rf "$scratch"' EXIT
 wheel=$(echo "$scratch"/dist/*.whl)
 
 # An environment with the wheel and what it needs, and nothing else.
-"$python" -m venv "$scratch/clean"
-"$scratch/clean/bin/python" -m pip install --quiet --disable-pip-version-check --no-index \
-  --find-links "$cache/wheels" "$wheel"
+"$python" -m venv --without-pip "$scratch/clean"
+"$python" -m pip --python "$scratch/clean/bin/python" install --quiet --disable-pip-version-check \
+  --no-index --find-links "$cache/wheels" "$wheel"
 CLOUDCORE_SDK_PYTHON=$scratch/clean/bin/python "$python" -m pytest tests/test_docs.py -k contract
 # Whoever uses the wheel gets its types.
 (cd "$scratch" && "$python" -m mypy --strict --cache-dir=/dev/null \

@@ -243,8 +243,9 @@ def test_credentials_go_to_the_hub_alone() -> None:
 
 def test_an_ended_endpoint_is_warned_of() -> None:
     step = answer(HEALTH, Deprecation="true", Sunset="Wed, 15 Jan 2025 00:00:00 GMT")
-    with Script(step) as server, pytest.warns(DeprecationWarning, match="15 Jan 2025"):
+    with Script(step) as server, pytest.warns(DeprecationWarning, match="15 Jan 2025") as warned:
         quick(server).get_health()
+    assert warned[0].filename == __file__, "where Python shows it: at who has to change"
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import ssl
+import sys
 import time
 from base64 import urlsafe_b64decode
 from contextlib import contextmanager
@@ -33,14 +34,12 @@ class Request:
 
     method: str
     path: str
-    query: Mapping[str, Any] = field(default_factory=dict)
+    query: Mapping[str, Any] = field(default_factory=dict, repr=False)
     body: Optional[Mapping[str, Any]] = field(default=None, repr=False)
     upload: Optional[Upload] = None
     accept: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     idempotency_key: Optional[str] = None
-    repeatable: bool = True
-    """Whether it may be sent again where nobody knows if it arrived."""
     authenticated: bool = True
     timeout: Optional[httpx.Timeout] = None
     """Another one than the client's."""
@@ -191,6 +190,14 @@ def transport_errors(method: str, path: str) -> Iterator[None]:
     except httpx.HTTPError as error:
         why = str(error) or type(error).__name__
         raise errors.TransportError(f"{method} {path}: {why}") from error
+
+
+def caller() -> int:
+    """How far up the stack, as ``warnings.warn`` counts, is who uses this package."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith(__package__):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def may_have_arrived(error: BaseException) -> bool:

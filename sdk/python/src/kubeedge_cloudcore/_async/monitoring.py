@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional
 
 import httpx
 
 from .. import _http
+from .._model import Model
 from .._page import Cursor, Page
 from ..events import Event
 from ..models import (
@@ -99,7 +100,8 @@ class AsyncMonitoring(AsyncBase):
 
     async def list_webhooks(self) -> Page[Webhook]:
         """List webhooks, without their secrets."""
-        return await self._list(Webhook, "webhooks", _http.path("webhooks"), None, None)
+        found = await self._get(_Webhooks, _http.path("webhooks"))
+        return Page(found.webhooks, found.count)
 
     async def create_webhook(
         self,
@@ -142,3 +144,8 @@ class AsyncMonitoring(AsyncBase):
         """Post a test event now, and say what the other server answered."""
         path = _http.path("webhooks", webhook_id, "test")
         return await self._post(WebhookTested, path, key=idempotency_key)
+
+
+class _Webhooks(Model):
+    count: int
+    webhooks: List[Webhook]

@@ -158,7 +158,7 @@ class Base:
             except TransportError as error:
                 arrived = error.__cause__ is None or _http.may_have_arrived(error.__cause__)
                 wait = policy.wait(attempt, None)
-                if wait is None or (arrived and not request.repeatable):
+                if wait is None:
                     raise
                 lost, why = lost or arrived, error.message
             else:
@@ -208,7 +208,7 @@ class Base:
             warnings.warn(
                 f"the hub ends {request.method} {request.path} on {sunset}",
                 DeprecationWarning,
-                stacklevel=2,
+                stacklevel=_http.caller(),
             )
 
     def _bearer(self) -> Optional[str]:

@@ -5,11 +5,12 @@ Made by scripts/generate.py: do not edit.
 
 from __future__ import annotations
 
-from typing import Iterable, Optional
+from typing import Iterable, List, Optional
 
 import httpx
 
 from .. import _http
+from .._model import Model
 from .._page import Cursor, Page
 from ..events import Event
 from ..models import (
@@ -102,7 +103,8 @@ class Monitoring(Base):
 
     def list_webhooks(self) -> Page[Webhook]:
         """List webhooks, without their secrets."""
-        return self._list(Webhook, "webhooks", _http.path("webhooks"), None, None)
+        found = self._get(_Webhooks, _http.path("webhooks"))
+        return Page(found.webhooks, found.count)
 
     def create_webhook(
         self,
@@ -145,3 +147,8 @@ class Monitoring(Base):
         """Post a test event now, and say what the other server answered."""
         path = _http.path("webhooks", webhook_id, "test")
         return self._post(WebhookTested, path, key=idempotency_key)
+
+
+class _Webhooks(Model):
+    count: int
+    webhooks: List[Webhook]
