@@ -10,6 +10,7 @@ from typing import Callable, List, Optional, Tuple
 
 import pytest
 from faults import Script, answer
+from fits import assert_fits
 from world import PASSWORD, Hub, eventually, within
 
 from kubeedge_cloudcore import (
@@ -26,6 +27,7 @@ from kubeedge_cloudcore import (
     TransportError,
     WaitTimeoutError,
 )
+from kubeedge_cloudcore._model import Model
 
 
 def test_a_device_is_listed_and_looked_at(client: CloudCoreClient, device: str) -> None:
@@ -341,6 +343,32 @@ def test_mqtt_access(client: CloudCoreClient) -> None:
     assert client.grant_mqtt_access("sensor-1").password
     client.revoke_mqtt_access("sensor-1")
     client.delete_device("sensor-1")
+
+
+def test_answers_are_what_the_models_say(client: CloudCoreClient, device: str) -> None:
+    client.run_command(device, "capture_image", timeout=60)
+    client.list_devices()
+    answers: List[Model] = [
+        client.get_health(),
+        client.get_metrics(),
+        client.get_metrics_health(),
+        client.get_config(),
+        client.get_cloudcore_status(),
+        client.get_maintenance_status(),
+        client.get_mqtt_status(),
+        client.get_device(device),
+        client.verify_security_logs(),
+        client.generate_token("fits"),
+        *client.list_devices(),
+        *client.list_commands(limit=20),
+        *client.list_pictures(device),
+        *client.list_tokens(),
+        *client.list_certificates(),
+        *client.list_security_logs(limit=20),
+        *client.list_users(),
+    ]
+    for each in answers:
+        assert_fits(each)
 
 
 def test_webhooks(client: CloudCoreClient) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import gc
 import json
-from typing import Callable, List
+from typing import Callable, Dict, List
 
 import pytest
 from faults import Relay, Script, Step, hang_up, problem
+from fits import assert_fits
 from world import PASSWORD, Hub, beside, eventually, within
 
 from kubeedge_cloudcore import (
@@ -17,7 +18,7 @@ from kubeedge_cloudcore import (
     ServiceUnavailableError,
     TransportError,
 )
-from kubeedge_cloudcore.events import CommandSentEvent, Heartbeat, Lagged
+from kubeedge_cloudcore.events import CommandResult, CommandSentEvent, Event, Heartbeat, Lagged
 
 
 def sent(ident: int, **fields: object) -> bytes:
@@ -38,6 +39,23 @@ def test_events_come_as_they_happen(client: CloudCoreClient, device: str) -> Non
     assert (beat["event"], beat.node_name, beat.device_id) == ("heartbeat", "edge-node-1", device)
     assert beat.timestamp.tzinfo is not None
     assert isinstance(beat.id, int)
+    assert_fits(beat)
+
+
+def test_every_event_has_what_its_class_says(client: CloudCoreClient, device: str) -> None:
+    seen: Dict[str, Event] = {}
+    with client.monitor_stream(device_id=device, events=["command_sent", "command_result"]) as all_:
+        arriving = beside(lambda: [next(all_) for _ in range(2)])
+
+        def both() -> bool:
+            client.run_command(device, "get_status", timeout=60)
+            return arriving.done()
+
+        eventually(both)
+        seen.update((event.event, event) for event in arriving.result())
+    assert {type(event) for event in seen.values()} == {CommandSentEvent, CommandResult}
+    for event in seen.values():
+        assert_fits(event)
 
 
 def test_a_kind_that_does_not_exist_is_refused_at_once(client: CloudCoreClient) -> None:

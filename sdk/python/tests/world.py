@@ -74,8 +74,12 @@ class Hub:
             )
         stdout = self._process.stdout
         assert stdout is not None
-        line = within(stdout.readline)
-        assert line, (self.folder / "hub.log").read_text()[-3000:]
+        try:
+            line = within(stdout.readline)
+            assert line, (self.folder / "hub.log").read_text()[-3000:]
+        except BaseException:
+            self.stop()
+            raise
         self.ready = json.loads(line)
 
     @property
