@@ -1,25 +1,37 @@
 """Makes what nobody should write by hand:
 
 - ``models.py`` and ``types.py`` from the hub's OpenAPI document, ``docs/openapi.json``;
-- ``_sync/`` from ``_async/``: the same code without ``async`` and ``await``.
+- ``_sync/`` from ``_async/``: the same code without ``async`` and ``await``;
+- ``docs/reference.md`` from the methods' signatures and docstrings.
 
 ``generate.py`` writes them; ``generate.py --check`` says which are not as they would be written.
 """
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Dict, List
+from typing import Dict, List, Union
 
 import from_openapi
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "kubeedge_cloudcore"
 DOCUMENT = ROOT.parent.parent / "docs" / "openapi.json"
+
+ROOMS = ["devices", "commands", "monitoring", "tokens", "apps", "access", "hub"]
+REFERENCE_HEAD = """# Reference
+
+Made by scripts/generate.py from the source: do not edit. `AsyncCloudCoreClient` has the same
+methods, to be awaited; those that give a stream are not awaited, but gone over by `async for`.
+Answers are in [models.py](../src/kubeedge_cloudcore/models.py), events in
+[events.py](../src/kubeedge_cloudcore/events.py), types of arguments in
+[types.py](../src/kubeedge_cloudcore/types.py).
+"""
 
 # Whole words of the async source, and what they are without it. The first that fits counts.
 WITHOUT_ASYNC = [
@@ -67,6 +79,38 @@ def marked(docstring: str, source: str) -> str:
     return f'"""{docstring}\n\nMade by scripts/generate.py: do not edit.\n"""\n\n{source}'
 
 
+def reference() -> str:
+    """All methods, by room, from the source: what is not written yet can't be imported."""
+    parts = [REFERENCE_HEAD]
+    for name in ROOMS:
+        path = PACKAGE / "_async" / f"{name}.py"
+        for room in ast.parse(path.read_text()).body:
+            if not isinstance(room, ast.ClassDef) or room.name.startswith("_"):
+                continue
+            parts.append(f"\n## {name.capitalize()}\n")
+            for method in room.body:
+                if isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    parts.append(_entry(method))
+    return "".join(parts)
+
+
+def _entry(method: Union[ast.FunctionDef, ast.AsyncFunctionDef]) -> str:
+    said = ast.get_docstring(method)
+    if method.name.startswith("_") or said is None:
+        return ""
+    method.args.args = method.args.args[1:]
+    returns = ast.unparse(method.returns) if method.returns else "None"
+    signature = f"{method.name}({ast.unparse(method.args)}) -> {without_async(returns)}"
+    said = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", said).replace("``", "`")
+    # Sections of a docstring as lists, each item of one line.
+    said = re.sub(r"\n +(?=[a-z])(?!\w+: )", " ", said)
+    said = re.sub(r"^Args:$", "", said, flags=re.MULTILINE)
+    said = re.sub(r"^Raises:$", "Raises:\n", said, flags=re.MULTILINE)
+    said = re.sub(r"^    (\w+): ", r"- `\1`: ", said, flags=re.MULTILINE)
+    said = re.sub(r"\n{3,}", "\n\n", said)
+    return f"\n### {method.name}\n```text\n{signature}\n```\n{said}\n"
+
+
 def generated() -> Dict[Path, str]:
     """All generated files, and what is to be in them."""
     files: Dict[Path, str] = {}
@@ -80,6 +124,7 @@ def generated() -> Dict[Path, str]:
         docstring, rest = re.fullmatch(r'"""(.*?)"""\n(.*)', path.read_text(), re.DOTALL).groups()  # type: ignore[union-attr]
         source = marked(docstring.strip(), without_async(rest.lstrip()))
         files[PACKAGE / "_sync" / path.name] = formatted(source)
+    files[ROOT / "docs" / "reference.md"] = reference()
     return files
 
 
