@@ -110,7 +110,7 @@ class Document:
             for body in bodies:
                 self._reach(self.schemas[body], wanted)
                 for key, value in self.schemas[body].get("properties", {}).items():
-                    if (body, key) in INLINE:
+                    if (body, key) in INLINE and "$ref" not in value["items"]:
                         parts.append(self._typed_dict(INLINE[body, key], value["items"]))
         for name in sorted(wanted):
             if not self._is_enum(name):

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from base64 import urlsafe_b64encode
+from pathlib import Path
 from typing import Any, Iterator, List
 
 import httpx
@@ -239,6 +240,27 @@ def test_credentials_go_to_the_hub_alone() -> None:
         assert "authorization" not in asked.headers
         with pytest.raises(ValueError, match="no link"):
             quick(server).get_image("http://elsewhere.invalid/picture.jpg")
+
+
+def test_a_download_that_breaks_off_is_begun_again(tmp_path: Path) -> None:
+    def half(answers: Answers) -> None:
+        answers.send_response(200)
+        answers.send_header("content-length", "8")
+        answers.end_headers()
+        answers.wfile.write(b"half")
+        answers.hang_up()
+
+    def whole(answers: Answers) -> None:
+        answers.text(200, "halfhalf")
+
+    file = tmp_path / "file"
+    with Script(half, whole, half, half) as server:
+        client = quick(server, retries=1)
+        assert client.get_release("a", file) == 8
+        assert file.read_bytes() == b"halfhalf"
+        with pytest.raises(TransportError):
+            client.get_release("a", file)
+        assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"halfhalf"]
 
 
 def test_an_ended_endpoint_is_warned_of() -> None:

@@ -44,6 +44,9 @@ class Model(Dict[str, Any]):
     documented key that is not there is ``None`` either way, as long as it may be null.
     """
 
+    # Some are named Test…, and no tests.
+    __test__ = False
+
     _hints: ClassVar[Optional[Dict[str, Any]]] = None
 
     @classmethod

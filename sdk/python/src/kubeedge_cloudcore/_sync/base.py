@@ -125,18 +125,30 @@ class Base:
         sha256: Optional[str],
         progress: Optional[Progress],
     ) -> int:
-        """Streams the answer into a file, and says how many bytes it has."""
-        response = self._open(request)
-        try:
-            length = response.headers.get("content-length", "")
-            total = int(length) if length.isdigit() else None
-            with arriving(to, total, sha256, progress) as part:
-                with _http.transport_errors(request.method, request.path):
+        """Streams the answer into a file, and says how many bytes it has. One that breaks off is
+        begun again.
+        """
+        attempt = 0
+        while True:
+            response = self._open(request)
+            try:
+                length = response.headers.get("content-length", "")
+                total = int(length) if length.isdigit() else None
+                broken = _http.transport_errors(request.method, request.path)
+                with arriving(to, total, sha256, progress) as part, broken:
                     for chunk in response.iter_bytes(65536):
                         part.write(chunk)
                 return part.size
-        finally:
-            response.close()
+            except TransportError as error:
+                wait = self._policy.wait(attempt, None)
+                if wait is None:
+                    raise
+                why = error.message
+            finally:
+                response.close()
+            attempt += 1
+            log.info("%s %s again in %.1f s: %s", request.method, request.path, wait, why)
+            sleep(wait)
 
     def _send(self, request: _http.Request) -> httpx.Response:
         """The whole answer, which is a good one."""
