@@ -198,6 +198,7 @@ impl Hub {
             Arc::clone(&devices),
             Arc::clone(&commands),
             Arc::clone(&settings),
+            Arc::clone(&cluster),
         ));
         let overview = Arc::new(Overview {
             devices: Arc::clone(&devices),
@@ -242,7 +243,7 @@ impl Hub {
             keys: Arc::clone(&keys),
             objects: Arc::clone(&objects),
             data_dir: config.data_dir.clone(),
-            restored: restored((&db, &keys), &settings, &devices, &webhooks),
+            restored: restored((&db, &keys), &settings, &devices, &webhooks, &apps),
             turn: tokio::sync::Mutex::default(),
         });
         let mqtt = Mqtt::open(
@@ -347,6 +348,8 @@ impl Hub {
         tasks.spawn(async move { Box::pin(mqtt.run()).await });
         if cluster.standing() != Standing::NotConfigured {
             tasks.spawn(Arc::clone(&cluster).run(shutdown.clone()));
+            let (apps, shutdown) = (Arc::clone(&apps), shutdown.clone());
+            tasks.spawn(async move { apps.keep(shutdown).await });
         }
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(
@@ -426,16 +429,20 @@ fn restored(
     settings: &Arc<Settings>,
     devices: &Arc<Devices>,
     webhooks: &Arc<Webhooks>,
+    apps: &Arc<Apps>,
 ) -> backup::Restored {
     let rooms = (Arc::clone(settings), Arc::clone(devices), Arc::clone(webhooks));
+    let apps = Arc::clone(apps);
     let store = (db.clone(), Arc::clone(keys));
     Box::new(move |_| {
         let (settings, devices, webhooks) = rooms.clone();
         let (db, keys) = store.clone();
+        let apps = Arc::clone(&apps);
         Box::pin(async move {
             place::seal_secrets(&db, &keys).await?;
             settings.reload().await?;
             webhooks.reload().await?;
+            apps.restored();
             devices.restored().await
         })
     })

@@ -110,7 +110,7 @@ fn check_file(
         let table = known.get(name.as_str()).ok_or_else(|| damaged("an unknown table"))?;
         rows.iter().try_for_each(|row| table.check(row))?;
     }
-    for kept in tables(&manifest.include) {
+    for kept in tables(&manifest.include).filter(|kept| kept.since <= manifest.schema) {
         let sealed = kept.secret && secrets.rows.contains_key(kept.name);
         // Either, and not both.
         if sealed == plain.contains(&kept.name) {
@@ -193,9 +193,11 @@ impl Checked {
             settle_devices(&mut tx).await?;
         }
         if include.contains(&Include::Devices) || include.contains(&Include::Apps) {
-            // No app is to run on what is not known: nobody could take it away.
+            // No app is to run on what is not known: nobody could take it away. The cluster's nodes
+            // are none of the hub's devices, and known to it.
             db::sql(
-                "DELETE FROM app_devices WHERE device_id NOT IN (SELECT device_id FROM devices)",
+                "DELETE FROM app_devices WHERE node IS NULL \
+                 AND device_id NOT IN (SELECT device_id FROM devices)",
             )
             .run(&mut tx)
             .await?;

@@ -47,6 +47,8 @@ pub(super) struct Kept {
     /// Which of its rows, where not all: a condition.
     pub only: Option<&'static str>,
     pub way: Way,
+    /// The first schema that has it: archives of older hubs are whole without it.
+    pub since: i64,
 }
 
 /// A column that is sealed by the hub's key.
@@ -96,11 +98,12 @@ const fn replaced(name: &'static str, include: Include) -> Kept {
         left_out: None,
         only: None,
         way: Way::Replace,
+        since: 0,
     }
 }
 
 /// In the order in which they are restored.
-pub(super) const TABLES: [Kept; 15] = [
+pub(super) const TABLES: [Kept; 16] = [
     Kept {
         // Maintenance that goes on is not ended by a restore, nor begun by one.
         only: Some("name <> 'maintenance'"),
@@ -166,6 +169,18 @@ pub(super) const TABLES: [Kept; 15] = [
         ..replaced("apps", Include::Apps)
     },
     replaced("app_devices", Include::Apps),
+    Kept {
+        // What was brought into the cluster since is known until it is taken away again.
+        secret: true,
+        sealed: Some(Sealed { column: "told", name: "app", context: keys::node_app_context }),
+        way: Way::Merge {
+            only: None,
+            conflict: "ON CONFLICT (app, node) DO UPDATE SET told = excluded.told, \
+                       revision = excluded.revision",
+        },
+        since: 13,
+        ..replaced("cluster_apps", Include::Apps)
+    },
     replaced("models", Include::Models),
 ];
 

@@ -6,6 +6,7 @@
 
 mod access;
 mod apply;
+mod apps;
 mod backoff;
 mod cloudcore;
 mod connection;
@@ -24,8 +25,8 @@ use kube::{Api, runtime::watcher};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use self::{cloudcore::DeploymentSeen, connection::Connection, watched::Watched};
 pub use self::{
+    apps::{AppNode, AppRun, AppsSeen, NodeApp, Print, Refusal, SecretName},
     cloudcore::{Order, Run, ServiceSeen},
     connection::Standing,
     nodes::{Edge, Node, Numbers},
@@ -33,6 +34,7 @@ pub use self::{
     quantity::{Quantity, Resource},
     release::Release,
 };
+use self::{cloudcore::DeploymentSeen, connection::Connection, watched::Watched};
 use crate::{
     config::Kubernetes,
     error::{Code, Error, Result},
@@ -51,6 +53,7 @@ pub struct Cluster {
     nodes: Watched<Node>,
     /// Of the whole cluster.
     pods: Watched<Pod>,
+    apps: apps::Watches,
 }
 
 impl Cluster {
@@ -71,6 +74,7 @@ impl Cluster {
             services: Watched::default(),
             nodes: Watched::default(),
             pods: Watched::default(),
+            apps: apps::Watches::default(),
         })
     }
 
@@ -133,6 +137,7 @@ impl Cluster {
             Box::pin(cloudcore_pods),
             Box::pin(nodes),
             Box::pin(pods),
+            Box::pin(self.watch_apps(&shutdown)),
         );
     }
 }

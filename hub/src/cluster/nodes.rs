@@ -9,12 +9,16 @@ use super::{Cluster, Standing, timestamp};
 
 /// The label that says what a node is, before its role.
 const ROLE: &str = "node-role.kubernetes.io/";
+/// The label that kubelets, and edgecore, give their node.
+const HOSTNAME: &str = "kubernetes.io/hostname";
 
 /// A node.
 #[derive(Debug)]
 pub struct Node {
     /// Its name.
     pub name: String,
+    /// By which pods are pinned to it.
+    pub(super) hostname: String,
     /// Whether it says of itself that it is ready.
     pub is_ready: bool,
     /// What it is, `agent` and `edge` for one of `KubeEdge`.
@@ -32,8 +36,10 @@ impl Node {
         let status = node.status.unwrap_or_default();
         let labels = node.metadata.labels.unwrap_or_default();
         let conditions = status.conditions.unwrap_or_default();
+        let name = node.metadata.name?;
         Some(Self {
-            name: node.metadata.name?,
+            hostname: labels.get(HOSTNAME).unwrap_or(&name).clone(),
+            name,
             is_ready: conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True"),
             roles: labels.keys().filter_map(|l| l.strip_prefix(ROLE)).map(str::to_owned).collect(),
             created_at: timestamp(node.metadata.creation_timestamp.as_ref()),

@@ -38,12 +38,15 @@ impl<V> Default for Watched<V> {
 }
 
 impl<V> Watched<V> {
-    fn items(&self) -> Arc<HashMap<Key, Arc<V>>> {
+    /// All of them as they are at this moment, in no order.
+    pub(super) fn items(&self) -> Arc<HashMap<Key, Arc<V>>> {
         Arc::clone(&self.items.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// All of them, as they were listed.
     fn set(&self, items: HashMap<Key, Arc<V>>) {
         *self.items.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(items);
+        self.listed.store(true, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -55,9 +58,24 @@ impl<V> Watched<V> {
         self.changed.send_replace(());
     }
 
+    /// Whether they were all listed once.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// The one of this name; the namespace is empty for what has none.
+    pub(super) fn one(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        self.items().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// Wakes with each change from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
     /// All of them, by namespace and name; `None` before they were listed once.
     pub(super) fn all(&self) -> Option<Vec<Arc<V>>> {
-        if !self.listed.load(Ordering::Acquire) {
+        if !self.is_listed() {
             return None;
         }
         let items = self.items();
@@ -123,7 +141,6 @@ impl<V> Watched<V> {
                 Ok(Event::InitDone) => {
                     backoff.reset();
                     self.set(std::mem::take(&mut listing));
-                    self.listed.store(true, Ordering::Release);
                 }
                 Ok(Event::Apply(object)) => {
                     backoff.reset();

@@ -12,7 +12,7 @@ use ring::{
 };
 
 pub use jwt::{Jwt, JwtError};
-pub use seal::{Seal, app_context};
+pub use seal::{Seal, app_context, node_app_context};
 
 use crate::error::{Error, Result};
 

@@ -12,6 +12,12 @@ pub fn app_context(name: &str) -> String {
     format!("app {name}")
 }
 
+/// What the seal of an app on nodes of the cluster is for.
+#[must_use]
+pub fn node_app_context(name: &str) -> String {
+    format!("app {name} on a node")
+}
+
 /// Seals and opens.
 pub struct Seal(LessSafeKey);
 

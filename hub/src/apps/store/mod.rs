@@ -1,5 +1,7 @@
 //! The apps' tables.
 
+pub(super) mod nodes;
+
 use std::collections::HashMap;
 
 use cloudcore_protocol::{
@@ -15,7 +17,7 @@ use super::Standing;
 use crate::{
     api::{Page, clip},
     db::{self, Db, On, Write},
-    error::Result,
+    error::{Error, Result},
 };
 
 /// A row of `apps`.
@@ -28,6 +30,8 @@ pub struct AppRow {
     pub(super) config: String,
     pub(super) cpu: Option<String>,
     pub(super) memory: Option<String>,
+    /// JSON.
+    pub(super) ports: Option<String>,
     pub(super) created_at: i64,
     pub(super) updated_at: i64,
 }
@@ -44,6 +48,10 @@ pub struct Placed {
     pub(super) port: Option<i64>,
     pub(super) command_id: Option<String>,
     pub(super) updated_at: i64,
+    /// Of the cluster, where that runs it and not the device's own engine.
+    pub(super) node: Option<String>,
+    pub(super) restarts: Option<i64>,
+    pub(super) health: Option<String>,
 }
 
 impl Placed {
@@ -65,8 +73,8 @@ pub struct Filter {
     device_id: Option<String>,
 }
 
-pub(super) async fn app(tx: &mut Write, name: &AppName) -> Result<Option<AppRow>> {
-    Ok(db::sql("SELECT * FROM apps WHERE name = $1").bind(name.as_str()).optional(tx).await?)
+pub(super) async fn app(on: impl Into<On<'_>>, name: &AppName) -> Result<Option<AppRow>> {
+    Ok(db::sql("SELECT * FROM apps WHERE name = $1").bind(name.as_str()).optional(on).await?)
 }
 
 pub(super) async fn count(tx: &mut Write) -> Result<i64> {
@@ -74,11 +82,12 @@ pub(super) async fn count(tx: &mut Write) -> Result<i64> {
 }
 
 pub(super) async fn put(tx: &mut Write, app: &DeployApp, config: String) -> Result<()> {
+    let ports = serde_json::to_string(&app.ports).map_err(Error::internal)?;
     db::sql(
-        "INSERT INTO apps (name, image, config, cpu, memory, created_at, updated_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $6) ON CONFLICT (name) DO UPDATE SET \
+        "INSERT INTO apps (name, image, config, cpu, memory, created_at, updated_at, ports) \
+         VALUES ($1, $2, $3, $4, $5, $6, $6, $7) ON CONFLICT (name) DO UPDATE SET \
          image = excluded.image, config = excluded.config, cpu = excluded.cpu, \
-         memory = excluded.memory, updated_at = excluded.updated_at",
+         memory = excluded.memory, updated_at = excluded.updated_at, ports = excluded.ports",
     )
     .bind(app.name.as_str())
     .bind(app.image.as_str())
@@ -86,6 +95,7 @@ pub(super) async fn put(tx: &mut Write, app: &DeployApp, config: String) -> Resu
     .bind(app.resources.cpu.as_ref().map(ToString::to_string))
     .bind(app.resources.memory.as_ref().map(ToString::to_string))
     .bind(Timestamp::now().micros())
+    .bind(ports)
     .run(tx)
     .await?;
     Ok(())
@@ -108,13 +118,14 @@ pub(super) async fn of_device(db: &Db, device: &DeviceId) -> Result<Vec<Placed>>
 
 pub(super) async fn place(tx: &mut Write, placed: &Placed) -> Result<()> {
     let sql = "INSERT INTO app_devices \
-               (app, device_id, image, status, reason, message, port, command_id, updated_at) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) \
+               (app, device_id, image, status, reason, message, port, command_id, updated_at, \
+               node) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) \
                ON CONFLICT (app, device_id) DO UPDATE SET image = excluded.image, \
                status = excluded.status, reason = excluded.reason, message = excluded.message, \
                port = excluded.port, command_id = excluded.command_id, \
-               updated_at = excluded.updated_at";
-    bound(sql, placed).run(tx).await?;
+               updated_at = excluded.updated_at, node = excluded.node, restarts = NULL, \
+               health = NULL";
+    bound(sql, placed).bind(&placed.node).run(tx).await?;
     Ok(())
 }
 
@@ -126,8 +137,10 @@ pub(super) async fn settle(tx: &mut Write, placed: &Placed) -> Result<()> {
     Ok(())
 }
 
-/// The column's width for a reason, and what a message is cut to: both are a device's words.
+/// The columns' widths for a reason and a health, and what a message is cut to: all are a device's
+/// words.
 const MAX_REASON: usize = 50;
+const MAX_HEALTH: usize = 20;
 const MAX_MESSAGE: usize = 500;
 
 fn bound(sql: &'static str, placed: &Placed) -> db::Sql {
@@ -174,7 +187,7 @@ pub(super) async fn drop_if_nowhere(tx: &mut Write, app: &str) -> Result<()> {
 pub(super) async fn settling(db: &Db) -> Result<Vec<Placed>> {
     Ok(db::sql(
         "SELECT a.* FROM app_devices a LEFT JOIN commands c ON c.command_id = a.command_id \
-         WHERE a.status IN ('Pending', 'Removing') \
+         WHERE a.status IN ('Pending', 'Removing') AND a.node IS NULL \
          AND (c.status IS NULL OR c.status NOT IN ('queued', 'sent', 'running')) LIMIT 1000",
     )
     .all(db)
@@ -189,10 +202,13 @@ pub(super) async fn hear(tx: &mut Write, device: &DeviceId, apps: &[AppState]) -
         let reason = app.reason.as_deref().unwrap_or("failed");
         let failed = !app.running;
         db::sql(
-            "UPDATE app_devices SET status = $4, reason = $5, message = $6, updated_at = $7 \
+            "UPDATE app_devices SET status = $4, reason = $5, message = $6, restarts = $9, \
+             health = $10, updated_at = CASE WHEN status <> $4 \
+             OR coalesce(reason, '') <> coalesce($5, '') THEN $7 ELSE updated_at END \
              WHERE app = $1 AND device_id = $2 AND command_id = $3 AND image = $8 \
-             AND status IN ('Running', 'Failed') \
-             AND (status <> $4 OR coalesce(reason, '') <> coalesce($5, ''))",
+             AND status IN ('Running', 'Failed') AND (status <> $4 \
+             OR coalesce(reason, '') <> coalesce($5, '') OR coalesce(restarts, -1) <> $9 \
+             OR coalesce(health, '') <> coalesce($10, ''))",
         )
         .bind(&app.name)
         .bind(device.as_str())
@@ -202,6 +218,8 @@ pub(super) async fn hear(tx: &mut Write, device: &DeviceId, apps: &[AppState]) -
         .bind(app.message.as_deref().filter(|_| failed).map(|text| clip(text, MAX_MESSAGE)))
         .bind(Timestamp::now().micros())
         .bind(&app.image)
+        .bind(i64::try_from(app.restarts).unwrap_or(i64::MAX))
+        .bind(app.health.as_deref().map(|health| clip(health, MAX_HEALTH)))
         .run(&mut *tx)
         .await?;
     }
