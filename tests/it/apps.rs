@@ -242,6 +242,12 @@ async fn an_app_is_deployed_replaced_watched_and_removed() {
     assert!(line.ends_with("hello world"), "{logs}");
     let status = world.run("cam-1", "get_status", json!({})).await;
     assert_eq!(status["result"]["apps"][0]["state"], "Running", "{status}");
+    eventually("a heartbeat to tell of restarts", async || {
+        let shown = world.get("/api/kubeedge/apps/counter").await;
+        assert_eq!(shown["ports"], json!([]));
+        (shown["devices"][0]["restarts"] == 0).then_some(())
+    })
+    .await;
 
     // What can't be had, does not stay up or is not healthy changes nothing.
     for (image, reason, words) in [

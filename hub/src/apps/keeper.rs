@@ -59,21 +59,31 @@ impl Goal {
 /// Who waits for a goal.
 pub(super) struct Waiting {
     pub(super) node: String,
-    /// What was done when it was reached; nothing comes where the cluster has refused.
-    pub(super) done: oneshot::Receiver<Vec<String>>,
+    /// Comes when it was reached, and never where the cluster has refused.
+    pub(super) done: oneshot::Receiver<Done>,
+}
+
+/// What was done about an app on a node.
+#[derive(Clone)]
+pub(super) struct Done {
+    /// As `Deployment created`.
+    pub(super) actions: Vec<String>,
+    /// What its objects then were; nothing where there are none.
+    pub(super) print: Option<Print>,
 }
 
 /// What the rooms say to the keeper.
 #[derive(Default)]
 pub(super) struct Keeper {
     wake: Notify,
-    waiting: Mutex<HashMap<Key, Vec<(Option<i64>, oneshot::Sender<Vec<String>>)>>>,
+    waiting: Mutex<Goals>,
 }
 
+/// The revisions that are waited for, and by whom.
+type Goals = HashMap<Key, Vec<(Option<i64>, oneshot::Sender<Done>)>>;
+
 impl Keeper {
-    fn waiting(
-        &self,
-    ) -> MutexGuard<'_, HashMap<Key, Vec<(Option<i64>, oneshot::Sender<Vec<String>>)>>> {
+    fn waiting(&self) -> MutexGuard<'_, Goals> {
         // Nothing panics while it holds the lock.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -103,7 +113,7 @@ impl Keeper {
     }
 
     /// Tells those who wait for this: what was done, or nothing where it was refused.
-    fn tell(&self, key: &Key, reached: Option<i64>, actions: Option<&[String]>) {
+    fn tell(&self, key: &Key, reached: Option<i64>, done: Option<&Done>) {
         let mut waiting = self.waiting();
         let Some(all) = waiting.get_mut(key) else { return };
         let is_reached = |goal: Option<i64>| match (goal, reached) {
@@ -113,9 +123,9 @@ impl Keeper {
             _ => false,
         };
         for (_, sender) in all.extract_if(.., |(goal, _)| is_reached(*goal)) {
-            if let Some(actions) = actions {
+            if let Some(done) = done {
                 // Nobody may be waiting any more.
-                let _ = sender.send(actions.to_vec());
+                let _ = sender.send(done.clone());
             }
         }
         if all.is_empty() {
@@ -222,7 +232,7 @@ impl Apps {
             known.insert(key.clone(), after);
             let reached = row.is_wanted().then_some(row.revision);
             match &done {
-                Ok(done) => self.keeper.tell(&key, reached, Some(&done.actions)),
+                Ok(done) => self.keeper.tell(&key, reached, Some(done)),
                 Err(refusal) if refusal.is_away => {}
                 Err(_) => self.keeper.tell(&key, reached, None),
             }
@@ -258,7 +268,7 @@ impl Apps {
     /// Stores what became of apps, where that is something new.
     async fn note(&self, done: &[(NodeRow, Result<Done, Refusal>)]) -> Result<()> {
         let is_new = |(row, done): &&(NodeRow, Result<Done, Refusal>)| match done {
-            Ok(_) => !row.is_wanted() || row.is_refused(),
+            Ok(_) => !row.is_taken(),
             Err(refusal) => !refusal.is_away && !row.says(refusal.reason, &refusal.error.message),
         };
         if !done.iter().any(|one| is_new(&one)) {
@@ -277,12 +287,6 @@ impl Apps {
         }
         tx.commit().await
     }
-}
-
-/// What was done about an app.
-struct Done {
-    actions: Vec<String>,
-    print: Option<Print>,
 }
 
 fn key(row: &NodeRow) -> Key {

@@ -181,11 +181,11 @@ impl Apps {
         let waiting = self.keeper.expect(goals);
         tx.commit().await?;
         self.keeper.wake();
-        let (carried, actions) =
+        let (carried, reached) =
             tokio::join!(self.carry_out(orders), self.see_up(&app.name, waiting, end));
         carried?;
         let now = self.placed(&app.name).await?;
-        Ok(places.iter().filter_map(|place| place.outcome(app, &now, &actions)).collect())
+        Ok(places.iter().filter_map(|place| place.outcome(app, &now, &reached)).collect())
     }
 
     /// Has an app run nowhere any more. It is known until each of its devices has removed it.
@@ -226,13 +226,14 @@ impl Apps {
         let waiting = self.keeper.expect(goals);
         tx.commit().await?;
         self.keeper.wake();
-        let (carried, actions) = tokio::join!(self.carry_out(orders), self.see_gone(waiting, end));
+        let (carried, reached) =
+            tokio::join!(self.carry_out(orders), self.see_through(waiting, end));
         carried?;
         let left = self.placed(name).await?;
         let gone = |placed: &Placed| left.iter().all(|other| other.device_id != placed.device_id);
         let done = |placed: Placed| {
-            let done = placed.node.and_then(|node| actions.get(&node).cloned());
-            (placed.device_id, done.unwrap_or_default())
+            let done = placed.node.and_then(|node| reached.get(&node).cloned());
+            (placed.device_id, done.map(|done| done.actions).unwrap_or_default())
         };
         let removed = before.into_iter().filter(gone).map(done).collect();
         Ok(Removal { removed, left })

@@ -1,7 +1,7 @@
 //! Apps on devices that are nodes of the cluster: which those are, what is stored of them, and how
 //! they are as the cluster has them.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use cloudcore_protocol::{
     DeviceId,
@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout_at};
 use super::{
     Apps, Outcome, Standing,
     agents::{NEVER_RAN, Order, Orders},
-    keeper::{Goal, Waiting},
+    keeper::{Done, Goal, Waiting},
     store::{self, Placed},
 };
 use crate::{
@@ -25,11 +25,13 @@ use crate::{
 };
 
 /// How long the cluster may take to check one request's apps.
-const TRIAL: std::time::Duration = std::time::Duration::from_secs(8);
+const TRIAL: Duration = Duration::from_secs(6);
 /// Apps that it checks at once.
 const AT_ONCE: usize = 8;
+/// How long a hub that has just started waits to hear which nodes there are.
+const NODES: Duration = Duration::from_secs(3);
 /// How long the cluster may take to begin with a pod; one that takes longer is not waited for.
-const BEGIN: std::time::Duration = std::time::Duration::from_secs(2);
+const BEGIN: Duration = Duration::from_secs(2);
 
 /// A device of a request.
 pub(super) struct Place {
@@ -62,7 +64,7 @@ impl Place {
         &self,
         app: &DeployApp,
         now: &[Placed],
-        actions: &HashMap<String, Vec<String>>,
+        reached: &HashMap<String, Done>,
     ) -> Option<Outcome> {
         if let Way::Refused(refusal) = &self.way {
             let placed = Placed {
@@ -81,32 +83,49 @@ impl Place {
             };
             return Some(Outcome { placed, actions: Vec::new() });
         }
-        let placed = now.iter().find(|placed| placed.device_id == self.device.as_str())?.clone();
-        let actions = placed.node.as_ref().and_then(|node| actions.get(node)).cloned();
-        Some(Outcome { placed, actions: actions.unwrap_or_default() })
+        let mut placed =
+            now.iter().find(|placed| placed.device_id == self.device.as_str())?.clone();
+        let Some(node) = &placed.node else {
+            return Some(Outcome { placed, actions: Vec::new() });
+        };
+        let done = reached.get(node);
+        if done.is_none_or(|done| done.print.is_none())
+            && placed.status == Standing::Running.as_str()
+        {
+            // What runs is the version before.
+            Standing::Pending.as_str().clone_into(&mut placed.status);
+        }
+        Some(Outcome { actions: done.map(|done| done.actions.clone()).unwrap_or_default(), placed })
     }
 }
 
 impl Apps {
     /// Which of the devices are nodes of the cluster. While it is away, those are that were when it
-    /// was last there; those of an app that the cluster ran stay so even if nothing else is known.
+    /// was last there. If nothing was heard of it since the hub has started, those are on which it
+    /// ran this app before, and those may be that never had an agent.
     pub(super) async fn places(&self, app: &AppName, devices: &[DeviceId]) -> Result<Vec<Target>> {
+        let is_known = self.cluster.knows_nodes(NODES).await;
+        let is_away = self.cluster.standing() == cluster::Standing::Disconnected;
         let before = store::placed(&self.db, app).await?;
         let (mut targets, mut unknown) = (Vec::new(), Vec::new());
         for device in devices {
-            let node = match self.devices.get(device).await {
-                Ok(device) => Some(device.node_name),
-                Err(error) if error.code == Code::NotFound => None,
+            let (node, has_joined) = match self.devices.get(device).await {
+                Ok(device) => (Some(device.node_name), device.joined_at.is_some()),
+                Err(error) if error.code == Code::NotFound => (None, false),
                 Err(error) => return Err(error),
             };
             // A node that is no device is called by its own name.
             let name = node.as_deref().unwrap_or(device.as_str());
-            let former = before.iter().find(|placed| placed.device_id == device.as_str());
-            let was_there = former.is_some_and(|former| former.node.as_deref() == Some(name));
-            let on = self.cluster.app_node(name).or_else(|| {
-                (was_there && !self.cluster.knows_nodes())
-                    .then(|| AppNode { name: name.to_owned(), hostname: name.to_owned() })
-            });
+            let mut on = self.cluster.app_node(name);
+            if on.is_none() && !is_known {
+                let former = before.iter().find(|placed| placed.device_id == device.as_str());
+                if former.is_some_and(|former| former.node.as_deref() == Some(name)) {
+                    let told = self.told(app.as_str(), name).await?;
+                    on = told.map(|told| told.node().clone());
+                } else if is_away && node.is_some() && !has_joined {
+                    on = Some(AppNode { name: name.to_owned(), hostname: name.to_owned() });
+                }
+            }
             if node.is_none() && on.is_none() {
                 unknown.push(device.as_str());
             }
@@ -199,7 +218,7 @@ impl Apps {
         device: &DeviceId,
         told: &NodeApp,
     ) -> Result<Goal> {
-        let (app, node) = (told.app(), told.node());
+        let (app, node) = (told.app(), told.node().name.as_str());
         let sealed = serde_json::to_vec(told).map_err(Error::internal)?;
         let sealed = self.keys.seal.seal(&context(app.name.as_str()), &sealed)?;
         let revision = store::nodes::put(tx, &app.name, node, device.as_str(), sealed).await?;
@@ -240,24 +259,35 @@ impl Apps {
     }
 
     /// Waits until the cluster has taken an app, and then a little for its pods: what was done on
-    /// each node.
+    /// each node, without what its objects are where the watches have not heard of that.
     pub(super) async fn see_up(
         &self,
         app: &AppName,
         waiting: Vec<Waiting>,
         end: Instant,
-    ) -> HashMap<String, Vec<String>> {
+    ) -> HashMap<String, Done> {
         let mut changes = self.cluster.app_changes(true);
-        let done = self.see_gone(waiting, end).await;
+        let mut reached = self.see_through(waiting, end).await;
         let begun = Instant::now();
         loop {
             let seen = self.cluster.apps_seen();
-            let awaited = done.keys().any(|node| {
+            let is_late = |node: &String, done: &Done| {
+                done.print.as_ref() != Some(&seen.print(app.as_str(), node))
+            };
+            let awaited = reached.iter().any(|(node, done)| {
                 let app = seen.app(app.as_str(), node);
-                app.run == AppRun::Pending && (app.has_pod || begun.elapsed() < BEGIN)
+                let is_open = app.run == AppRun::Pending && app.has_pod;
+                is_open
+                    || (begun.elapsed() < BEGIN && app.run == AppRun::Pending)
+                    || (begun.elapsed() < BEGIN && is_late(node, done))
             });
             if !awaited || Instant::now() >= end {
-                return done;
+                for (node, done) in &mut reached {
+                    if is_late(node, done) {
+                        done.print = None;
+                    }
+                }
+                return reached;
             }
             tokio::select! {
                 () = changes.next() => {}
@@ -268,15 +298,18 @@ impl Apps {
     }
 
     /// Waits until the keeper has reached its goals: what it did on each node, without those that it
-    /// did not reach.
-    pub(super) async fn see_gone(
+    /// did not reach. While the cluster is away there is nothing to wait for.
+    pub(super) async fn see_through(
         &self,
         waiting: Vec<Waiting>,
         end: Instant,
-    ) -> HashMap<String, Vec<String>> {
+    ) -> HashMap<String, Done> {
+        if self.cluster.standing() != cluster::Standing::Connected {
+            return HashMap::new();
+        }
         let reached = waiting.into_iter().map(|waiting| async move {
-            let actions = timeout_at(end, waiting.done).await;
-            Some((waiting.node, actions.ok()?.ok()?))
+            let done = timeout_at(end, waiting.done).await;
+            Some((waiting.node, done.ok()?.ok()?))
         });
         future::join_all(reached).await.into_iter().flatten().collect()
     }
@@ -298,15 +331,20 @@ impl Apps {
                     AppRun::Failed => "it was not working",
                 };
                 let last = if app.is_known { last } else { "nothing is known of it" };
-                placed.reason = Some("cluster_away".to_owned());
-                placed.message = Some(format!("the cluster is away; when last heard of, {last}"));
+                let (reason, why) = match seen.is_there {
+                    false => ("cluster_away", "the cluster is away"),
+                    // It may not let the hub list them.
+                    true => ("cluster_silent", "the cluster has not told of all apps yet"),
+                };
+                placed.reason = Some(reason.to_owned());
+                placed.message = Some(format!("{why}; when last heard of, {last}"));
                 if placed.status != Standing::Removing.as_str() {
                     Standing::Unknown.as_str().clone_into(&mut placed.status);
                 }
                 continue;
             }
-            // What was refused, and what is to go, is no news of the cluster's.
-            if placed.status != Standing::Pending.as_str() {
+            // What was refused, or not taken yet, and what is to go, is no news of the cluster's.
+            if placed.status != Standing::Running.as_str() {
                 continue;
             }
             let standing = match app.run {

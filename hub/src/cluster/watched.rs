@@ -43,10 +43,8 @@ impl<V> Watched<V> {
         Arc::clone(&self.items.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    /// All of them, as they were listed.
     fn set(&self, items: HashMap<Key, Arc<V>>) {
         *self.items.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(items);
-        self.listed.store(true, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -64,12 +62,12 @@ impl<V> Watched<V> {
     }
 
     /// The one of this name; the namespace is empty for what has none.
-    pub(super) fn one(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
-        self.items().get(&(namespace.to_owned(), name.to_owned())).cloned()
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        self.items().get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
     }
 
-    /// Wakes with each change from now on.
-    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
+    /// What changes from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
@@ -141,6 +139,9 @@ impl<V> Watched<V> {
                 Ok(Event::InitDone) => {
                     backoff.reset();
                     self.set(std::mem::take(&mut listing));
+                    self.listed.store(true, Ordering::Release);
+                    // Told once more: who was woken by the listing itself may have come too early.
+                    self.changed.send_replace(());
                 }
                 Ok(Event::Apply(object)) => {
                     backoff.reset();

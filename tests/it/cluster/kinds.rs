@@ -143,12 +143,15 @@ pub fn fill_in(kind: &Kind, object: &mut Value) {
             default(object, "/spec/type", json!("ClusterIP"));
             default(object, "/spec/clusterIP", json!("10.96.0.17"));
             default(object, "/spec/sessionAffinity", json!("None"));
+            let is_outside = object["spec"]["type"] != "ClusterIP";
             let ports = object.pointer_mut("/spec/ports").and_then(Value::as_array_mut);
             for (n, port) in ports.into_iter().flatten().enumerate() {
                 let target = port["port"].clone();
                 default(port, "/protocol", json!("TCP"));
                 default(port, "/targetPort", target);
-                default(port, "/nodePort", json!(31_000 + n));
+                if is_outside {
+                    default(port, "/nodePort", json!(31_000 + n));
+                }
             }
         }
         "Deployment" => {

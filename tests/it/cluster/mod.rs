@@ -4,6 +4,7 @@
 //! script meet the API server that it names, in a namespace of their own (`make test-cluster`).
 
 mod accounts;
+mod apps;
 mod cloudcore;
 mod connection;
 mod faults;

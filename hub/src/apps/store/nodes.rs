@@ -29,16 +29,16 @@ impl NodeRow {
         self.status.as_deref().is_some_and(|status| status != Standing::Removing.as_str())
     }
 
-    /// Whether it was refused, as far as is stored.
-    pub(in crate::apps) fn is_refused(&self) -> bool {
-        self.status.as_deref() == Some(Standing::Failed.as_str())
+    /// Whether it is stored that the cluster has taken it: how it is, the cluster says.
+    pub(in crate::apps) fn is_taken(&self) -> bool {
+        self.status.as_deref() == Some(Standing::Running.as_str())
     }
 
     /// Whether this is stored as the reason.
     pub(in crate::apps) fn says(&self, reason: &str, message: &str) -> bool {
         self.reason.as_deref() == Some(clip(reason, MAX_REASON))
             && self.message.as_deref() == Some(clip(message, MAX_MESSAGE))
-            && (self.is_refused() || !self.is_wanted())
+            && !matches!(self.status.as_deref(), Some("Pending" | "Running"))
     }
 }
 
@@ -111,8 +111,8 @@ pub(in crate::apps) async fn let_go(tx: &mut Write, placed: &Placed) -> Result<(
 /// The cluster has taken it, in this revision.
 pub(in crate::apps) async fn applied(tx: &mut Write, row: &NodeRow) -> Result<()> {
     db::sql(
-        "UPDATE app_devices SET status = 'Pending', reason = NULL, message = NULL, \
-         updated_at = $4 WHERE app = $1 AND node = $2 AND status = 'Failed' AND EXISTS \
+        "UPDATE app_devices SET status = 'Running', reason = NULL, message = NULL, \
+         updated_at = $4 WHERE app = $1 AND node = $2 AND status <> 'Removing' AND EXISTS \
          (SELECT 1 FROM cluster_apps c WHERE c.app = $1 AND c.node = $2 AND c.revision = $3)",
     )
     .bind(&row.app)

@@ -8,7 +8,7 @@ mod objects;
 mod order;
 mod seen;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use cloudcore_protocol::command::AppName;
 use k8s_openapi::api::{
@@ -40,7 +40,7 @@ use super::{
     error::Failure,
     watched::Watched,
 };
-use crate::error::{Error, Result};
+use crate::error::{Code, Error, Result};
 
 /// What the hub watches of its apps; their pods are among all pods.
 #[derive(Default)]
@@ -140,14 +140,24 @@ impl Cluster {
     /// A node at the edge, as it was last known; `None` also where nothing was ever heard of it.
     #[must_use]
     pub fn app_node(&self, name: &str) -> Option<AppNode> {
-        let node = self.nodes.one("", name).filter(|node| node.is_edge())?;
+        let node = self.nodes.get("", name).filter(|node| node.is_edge())?;
         Some(AppNode { name: node.name.clone(), hostname: node.hostname.clone() })
     }
 
-    /// Whether its nodes were ever heard of.
-    #[must_use]
-    pub fn knows_nodes(&self) -> bool {
-        self.nodes.is_listed()
+    /// Whether its nodes were heard of since the hub has started; waits for that as long as this.
+    /// Without a cluster there is nothing to hear.
+    pub async fn knows_nodes(&self, within: Duration) -> bool {
+        if self.standing() == Standing::NotConfigured {
+            return true;
+        }
+        let mut changed = self.nodes.changes();
+        let listed = async {
+            while !self.nodes.is_listed() {
+                // The sender lives as long as the cluster.
+                let _ = changed.changed().await;
+            }
+        };
+        tokio::time::timeout(within, listed).await.is_ok()
     }
 
     /// What happens to apps from now on: to their objects, and `with_pods` to those.
@@ -155,9 +165,9 @@ impl Cluster {
     pub fn app_changes(&self, with_pods: bool) -> Changes {
         let Watches { deployments, services, config_maps } = &self.apps;
         Changes {
-            objects: [deployments.subscribe(), services.subscribe(), config_maps.subscribe()],
-            pods: with_pods.then(|| self.pods.subscribe()),
-            standing: self.connection.subscribe(),
+            objects: [deployments.changes(), services.changes(), config_maps.changes()],
+            pods: with_pods.then(|| self.pods.changes()),
+            standing: self.connection.changes(),
         }
     }
 
@@ -222,24 +232,23 @@ impl Cluster {
     /// What could not be done, or is not gone yet, and in the message what was done.
     pub async fn remove_app(&self, app: &AppName, node: &str) -> Result<Vec<String>, Refusal> {
         let name = names::instance(app.as_str(), node);
-        let (mut actions, mut held) = (Vec::new(), Vec::new());
-        // The pods first, so that none runs without its settings.
+        let mut actions = Vec::new();
+        // The pods first: none loses its settings while it runs.
         for (kind, resource) in objects::kinds().into_iter().rev() {
-            match self.take_away(&resource, &name).await {
-                Ok(None) => {}
-                Ok(Some(finalizers)) if finalizers.is_empty() => {
-                    actions.push(format!("{kind} deleted"));
+            let gone = self.take_away(&resource, &name).await;
+            match gone.map_err(|failure| Refusal::of(failure).within(kind, &actions))? {
+                None => {}
+                Some(held) if held.is_empty() => actions.push(format!("{kind} deleted")),
+                Some(held) => {
+                    let held = held.join(", ");
+                    let message =
+                        format!("the cluster still holds what is deleted: {kind} by {held}");
+                    let error = Error::new(Code::Unavailable, message);
+                    return Err(Refusal { reason: "deleting", is_away: false, error });
                 }
-                Ok(Some(finalizers)) => held.push(format!("{kind} by {}", finalizers.join(", "))),
-                Err(failure) => return Err(Refusal::of(failure).within(kind, &actions)),
             }
         }
-        if held.is_empty() {
-            return Ok(actions);
-        }
-        let message = format!("the cluster still holds what is deleted: {}", held.join("; "));
-        let error = Error::new(crate::error::Code::Unavailable, message);
-        Err(Refusal { reason: "deleting", is_away: false, error })
+        Ok(actions)
     }
 
     /// Deletes one of the hub's own objects: `None` where it has none of that name, else who still

@@ -120,10 +120,10 @@ impl NodeApp {
         &self.app
     }
 
-    /// The name of the node.
+    /// The node.
     #[must_use]
-    pub fn node(&self) -> &str {
-        &self.node.name
+    pub const fn node(&self) -> &AppNode {
+        &self.node
     }
 
     /// The TCP port of the node that leads into it first.

@@ -136,7 +136,9 @@ pub struct AppSeen {
 
 /// All apps at one moment.
 pub struct AppsSeen {
-    /// Whether the cluster is there, and has told of all.
+    /// Whether the cluster is there.
+    pub is_there: bool,
+    /// Whether it is, and has told of all.
     pub is_now: bool,
     deployments: HashMap<String, Arc<AppDeployment>>,
     prints: [HashMap<String, Arc<Printed>>; 2],
@@ -153,8 +155,10 @@ impl AppsSeen {
             }
         }
         let watches = &cluster.apps;
+        let is_there = cluster.standing() == Standing::Connected;
         Self {
-            is_now: cluster.standing() == Standing::Connected
+            is_there,
+            is_now: is_there
                 && watches.deployments.is_listed()
                 && watches.services.is_listed()
                 && watches.config_maps.is_listed(),
