@@ -33,6 +33,8 @@ const AT_ONCE: usize = 8;
 const WORK: Duration = Duration::from_secs(25);
 /// Shortest wait before the same app is changed again, whatever happens to it.
 const LEAST: Duration = Duration::from_secs(1);
+/// How late a watch may be.
+const LATE: Duration = Duration::from_secs(10);
 /// What happens within this is looked at together.
 const TOGETHER: Duration = Duration::from_millis(50);
 
@@ -140,8 +142,10 @@ struct Known {
     wanted: bool,
     /// What its objects were when it was applied; nothing where that failed.
     print: Option<Print>,
-    /// What a watch said of them then, which may be late.
+    /// What the watches said of them before that, and may go on to say for a while.
     stale: Option<Print>,
+    /// For how long, where it was applied.
+    late: Instant,
     /// When it is looked at again at the latest, and at the soonest.
     again: Instant,
     soonest: Instant,
@@ -151,8 +155,20 @@ struct Known {
 }
 
 impl Known {
-    fn differs(&self, now: &Print) -> bool {
-        self.print.as_ref() != Some(now) && self.stale.as_ref() != Some(now)
+    fn differs(&self, seen: &Print, now: Instant) -> bool {
+        let is_late = self.print.is_none() || now < self.late;
+        self.print.as_ref() != Some(seen) && !(is_late && self.stale.as_ref() == Some(seen))
+    }
+
+    /// When to look again if nothing happens.
+    fn next(&self, seen: &Print, now: Instant) -> Instant {
+        if self.differs(seen, now) {
+            return self.soonest;
+        }
+        match self.stale {
+            Some(_) if self.print.is_some() && now < self.late => self.late.min(self.again),
+            _ => self.again,
+        }
     }
 }
 
@@ -223,10 +239,10 @@ impl Apps {
             .collect()
             .await;
         self.note(&done).await?;
-        let seen = self.cluster.apps_seen();
         for (row, done) in done {
             let key = key(&row);
             let before = known.remove(&key);
+            // Of before: what changed meanwhile is not what was applied.
             let stale = Some(seen.print(&row.app, &row.node));
             let after = after(&row, before, stale, &done);
             known.insert(key.clone(), after);
@@ -237,10 +253,10 @@ impl Apps {
                 Err(_) => self.keeper.tell(&key, reached, None),
             }
         }
-        let now = Instant::now();
-        let next = known.iter().map(|((app, node), known)| {
-            let drifted = seen.is_now && known.differs(&seen.print(app, node));
-            if drifted { known.soonest } else { known.again }
+        let (now, seen) = (Instant::now(), self.cluster.apps_seen());
+        let next = known.iter().map(|((app, node), known)| match seen.is_now {
+            true => known.next(&seen.print(app, node), now),
+            false => known.again,
         });
         let next = next.min().map_or(RESYNC, |next| next.saturating_duration_since(now));
         Ok(next.max(TOGETHER))
@@ -301,7 +317,7 @@ fn is_due(known: Option<&Known>, row: &NodeRow, seen: &AppsSeen, now: Instant) -
     if now < known.soonest {
         return false;
     }
-    now >= known.again || (seen.is_now && known.differs(&seen.print(&row.app, &row.node)))
+    now >= known.again || (seen.is_now && known.differs(&seen.print(&row.app, &row.node), now))
 }
 
 /// What is known after work was done.
@@ -321,6 +337,7 @@ fn after(
         stale,
         again: now + RESYNC,
         soonest: now + LEAST,
+        late: now + LATE,
         failures: 0,
         said: None,
     };
