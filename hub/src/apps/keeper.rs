@@ -276,7 +276,7 @@ impl Apps {
             Ok(Done { actions: applied.actions, print: Some(applied.print) })
         };
         timeout(WORK, work).await.unwrap_or_else(|_| {
-            let error = Error::new(Code::Unavailable, "the cluster took too long");
+            let error = Box::new(Error::new(Code::Unavailable, "the cluster took too long"));
             Err(Refusal { reason: "cluster_away", is_away: true, error })
         })
     }

@@ -182,14 +182,14 @@ impl Apps {
             all.extend(more.clone());
         }
         error.details = details;
-        Err(error)
+        Err(*error)
     }
 
     async fn try_one(&self, told: &NodeApp, end: Instant) -> Result<(), Refusal> {
         let away = |message: &'static str| Refusal {
             reason: "cluster_away",
             is_away: true,
-            error: Error::new(Code::Unavailable, message),
+            error: Box::new(Error::new(Code::Unavailable, message)),
         };
         if self.cluster.standing() != cluster::Standing::Connected {
             return Err(away(

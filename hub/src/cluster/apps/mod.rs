@@ -68,7 +68,7 @@ pub struct Refusal {
     /// Whether nothing but the cluster's absence is to blame.
     pub is_away: bool,
     /// In the contract's terms.
-    pub error: Error,
+    pub error: Box<Error>,
 }
 
 impl Refusal {
@@ -88,7 +88,7 @@ impl Refusal {
             }
             None => "refused",
         };
-        Self { reason, is_away, error: failure.into() }
+        Self { reason, is_away, error: Box::new(failure.into()) }
     }
 
     fn within(mut self, kind: &str, before: &[String]) -> Self {
@@ -104,7 +104,7 @@ impl Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { reason: "refused", is_away: false, error }
+        Self { reason: "refused", is_away: false, error: Box::new(error) }
     }
 }
 
@@ -243,7 +243,7 @@ impl Cluster {
                     let held = held.join(", ");
                     let message =
                         format!("the cluster still holds what is deleted: {kind} by {held}");
-                    let error = Error::new(Code::Unavailable, message);
+                    let error = Box::new(Error::new(Code::Unavailable, message));
                     return Err(Refusal { reason: "deleting", is_away: false, error });
                 }
             }
