@@ -10,7 +10,7 @@ const DEPLOY: &str = "/api/kubeedge/apps/deploy";
 const COUNTER: &str = "/api/kubeedge/apps/counter";
 
 /// Makes a node at the edge, and waits until the hub knows it.
-pub async fn node(cluster: &Cluster, world: &World, name: &str) {
+async fn node(cluster: &Cluster, world: &World, name: &str) {
     let labels = json!({
         "node-role.kubernetes.io/edge": "", "kubernetes.io/hostname": format!("{name}-host"),
     });
@@ -29,7 +29,8 @@ pub async fn node(cluster: &Cluster, world: &World, name: &str) {
 }
 
 /// An app for this device, with more of it.
-pub fn app(device: &str, more: Value) -> Value {
+#[allow(clippy::needless_pass_by_value, reason = "made where it is given")]
+fn app(device: &str, more: Value) -> Value {
     let mut app = json!({ "name": "counter", "image": "counter:1", "device_ids": [device] });
     for (name, value) in more.as_object().expect("an object") {
         app[name] = value.clone();
@@ -38,7 +39,7 @@ pub fn app(device: &str, more: Value) -> Value {
 }
 
 /// The one object of this kind of the app on a node.
-pub async fn object(cluster: &Cluster, plural: &str, node: &str) -> Option<Value> {
+async fn object(cluster: &Cluster, plural: &str, node: &str) -> Option<Value> {
     let api = if plural == "deployments" { "/apis/apps/v1" } else { "/api/v1" };
     let namespace = &cluster.namespace;
     let path =
@@ -56,7 +57,7 @@ fn path(cluster: &Cluster, plural: &str, object: &Value) -> String {
 }
 
 /// How the app stands on its first device, once that is so.
-pub async fn is(world: &World, expected: &str) -> Value {
+async fn is(world: &World, expected: &str) -> Value {
     eventually(&format!("the app to be {expected}"), async || {
         let shown = world.get(COUNTER).await;
         (shown["devices"][0]["status"] == expected).then(|| shown["devices"][0].clone())
