@@ -158,6 +158,7 @@ impl NodeApp {
 mod tests {
     use super::*;
 
+    #[allow(clippy::needless_pass_by_value, reason = "made where it is given")]
     fn app(config: Value) -> NodeApp {
         let app = json!({ "name": "a", "image": "a:1", "config": config });
         let node = AppNode { name: "n".into(), hostname: "n".into() };
