@@ -108,6 +108,8 @@ class App(Model):
     """The image that was deployed last."""
     name: str
     """Its name."""
+    ports: Optional[List[Dict[str, Any]]]
+    """TCP ports of the device that lead into it; none of them twice."""
     resources: AppAllowed
     """What it may use at most."""
     updated_at: datetime
@@ -143,14 +145,20 @@ class AppDevice(Model):
 
     device_id: str
     """Which device."""
+    health: Optional[str]
+    """What its health check says, where it has one."""
     image: str
     """The image that it is to run there."""
     message: Optional[str]
     """The same for people."""
+    node: Optional[str]
+    """The cluster's node that it is pinned to; null where the device's own engine runs it."""
     port: Optional[int]
     """TCP port that it is reached at, where it has one."""
     reason: Optional[str]
     """Why it failed, as a term."""
+    restarts: Optional[int]
+    """How often its container was restarted; null where nobody has said."""
     status: Union[types.AppStanding, str]
     """How the app stands there."""
     updated_at: datetime
@@ -171,8 +179,10 @@ class AppRemoved(Model):
 class AppResult(Model):
     """One device of a request."""
 
+    actions_taken: List[str]
+    """What was done in the cluster, where that runs the app."""
     command_id: Optional[str]
-    """The command, for its status."""
+    """The command, for its status; null where the cluster runs the app."""
     device_id: str
     """Which device."""
     message: Optional[str]
@@ -197,6 +207,8 @@ class AppService(Model):
 class Application(Model):
     """An app on a device, as the device's details show it."""
 
+    health: Optional[str]
+    """What its health check says, where it has one."""
     image: str
     """The image that it is to run there."""
     message: Optional[str]
@@ -207,6 +219,8 @@ class Application(Model):
     """TCP port that it is reached at, where it has one."""
     reason: Optional[str]
     """Why it failed, as a term."""
+    restarts: Optional[int]
+    """How often its container was restarted; null where nobody has said."""
     status: Union[types.AppStanding, str]
     """How it stands there."""
 

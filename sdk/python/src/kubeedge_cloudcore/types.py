@@ -15,7 +15,7 @@ EventName = Literal[
 AppOutcome = Literal["success", "pending", "failed"]
 """How a request went on a device."""
 
-AppStanding = Literal["Pending", "Running", "Failed", "Removing"]
+AppStanding = Literal["Pending", "Running", "Failed", "Removing", "Unknown"]
 """How an app stands on a device."""
 
 BackupInclude = Literal[

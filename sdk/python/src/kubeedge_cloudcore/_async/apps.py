@@ -28,6 +28,7 @@ class AsyncApps(AsyncBase):
         config: Optional[Mapping[str, Any]] = None,
         resources: Optional[AppLimits] = None,
         ports: Optional[Iterable[AppPort]] = None,
+        image_pull_secrets: Optional[Iterable[str]] = None,
         idempotency_key: Optional[str] = None,
     ) -> AppDeployed:
         """Deploy an app, or another version of it. ``results`` says how it went on each device.
@@ -39,6 +40,7 @@ class AsyncApps(AsyncBase):
             config: Environment variables of the app.
             resources: What it may use: ``{"cpu": "500m", "memory": "512Mi"}``.
             ports: ``[{"host": 5001, "container": 8080}]``.
+            image_pull_secrets: Secrets of the cluster by which its nodes fetch the image.
             idempotency_key: To repeat this very call later, also from another process.
         """
         body = {
@@ -48,6 +50,7 @@ class AsyncApps(AsyncBase):
             "config": config,
             "resources": resources,
             "ports": None if ports is None else list(ports),
+            "image_pull_secrets": None if image_pull_secrets is None else list(image_pull_secrets),
         }
         return await self._post(
             AppDeployed, _http.path("apps", "deploy"), body, key=idempotency_key
@@ -63,6 +66,10 @@ class AsyncApps(AsyncBase):
         """List deployed apps, and how each stands on its devices."""
         query = {"device_id": device_id}
         return await self._list(App, "apps", _http.path("apps"), limit, cursor, query)
+
+    async def get_app(self, name: str) -> App:
+        """Get an app, and how it stands on its devices."""
+        return await self._get(App, _http.path("apps", name))
 
     async def delete_app(self, name: str) -> AppRemoved:
         """Remove an app from all its devices."""

@@ -31,6 +31,7 @@ class Apps(Base):
         config: Optional[Mapping[str, Any]] = None,
         resources: Optional[AppLimits] = None,
         ports: Optional[Iterable[AppPort]] = None,
+        image_pull_secrets: Optional[Iterable[str]] = None,
         idempotency_key: Optional[str] = None,
     ) -> AppDeployed:
         """Deploy an app, or another version of it. ``results`` says how it went on each device.
@@ -42,6 +43,7 @@ class Apps(Base):
             config: Environment variables of the app.
             resources: What it may use: ``{"cpu": "500m", "memory": "512Mi"}``.
             ports: ``[{"host": 5001, "container": 8080}]``.
+            image_pull_secrets: Secrets of the cluster by which its nodes fetch the image.
             idempotency_key: To repeat this very call later, also from another process.
         """
         body = {
@@ -51,6 +53,7 @@ class Apps(Base):
             "config": config,
             "resources": resources,
             "ports": None if ports is None else list(ports),
+            "image_pull_secrets": None if image_pull_secrets is None else list(image_pull_secrets),
         }
         return self._post(AppDeployed, _http.path("apps", "deploy"), body, key=idempotency_key)
 
@@ -64,6 +67,10 @@ class Apps(Base):
         """List deployed apps, and how each stands on its devices."""
         query = {"device_id": device_id}
         return self._list(App, "apps", _http.path("apps"), limit, cursor, query)
+
+    def get_app(self, name: str) -> App:
+        """Get an app, and how it stands on its devices."""
+        return self._get(App, _http.path("apps", name))
 
     def delete_app(self, name: str) -> AppRemoved:
         """Remove an app from all its devices."""
