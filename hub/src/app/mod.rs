@@ -347,6 +347,8 @@ impl Hub {
         tasks.spawn(async move { Box::pin(mqtt.run()).await });
         if cluster.standing() != Standing::NotConfigured {
             tasks.spawn(Arc::clone(&cluster).run(shutdown.clone()));
+            let (devices, shutdown) = (Arc::clone(&devices), shutdown.clone());
+            tasks.spawn(async move { devices.keep_in_cluster(shutdown).await });
         }
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(

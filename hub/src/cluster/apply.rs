@@ -67,6 +67,11 @@ impl Object {
         })
     }
 
+    /// The fields that are the hub's.
+    pub(super) fn body(&self) -> &DynamicObject {
+        &self.body
+    }
+
     fn api(&self, client: Client) -> Api<DynamicObject> {
         api(client, &self.resource, self.namespace.as_deref())
     }

@@ -127,6 +127,11 @@ impl Connection {
         *self.standing.borrow()
     }
 
+    /// Whether it is there, from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<Standing> {
+        self.standing.subscribe()
+    }
+
     /// The cluster's release, since it was last there.
     pub(super) fn version(&self) -> Option<String> {
         self.version.load().as_deref().cloned()

@@ -9,6 +9,7 @@ mod apply;
 mod backoff;
 mod cloudcore;
 mod connection;
+mod devices;
 mod error;
 mod nodes;
 mod pods;
@@ -28,6 +29,7 @@ use self::{cloudcore::DeploymentSeen, connection::Connection, watched::Watched};
 pub use self::{
     cloudcore::{Order, Run, ServiceSeen},
     connection::Standing,
+    devices::{EdgeDevice, Made, Owner, Place, Removed, Turn},
     nodes::{Edge, Node, Numbers},
     pods::Pod,
     quantity::{Quantity, Resource},
@@ -51,6 +53,7 @@ pub struct Cluster {
     nodes: Watched<Node>,
     /// Of the whole cluster.
     pods: Watched<Pod>,
+    devices: devices::Seen,
 }
 
 impl Cluster {
@@ -71,6 +74,7 @@ impl Cluster {
             services: Watched::default(),
             nodes: Watched::default(),
             pods: Watched::default(),
+            devices: devices::Seen::default(),
         })
     }
 
@@ -133,6 +137,7 @@ impl Cluster {
             Box::pin(cloudcore_pods),
             Box::pin(nodes),
             Box::pin(pods),
+            Box::pin(self.keep_device_objects(&shutdown)),
         );
     }
 }

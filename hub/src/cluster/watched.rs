@@ -55,6 +55,38 @@ impl<V> Watched<V> {
         self.changed.send_replace(());
     }
 
+    /// Whether they were all listed once.
+    pub(super) fn is_listed(&self) -> bool {
+        self.listed.load(Ordering::Acquire)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.items().len()
+    }
+
+    /// The one of this name.
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        self.items().get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
+    }
+
+    /// All of them, with their names.
+    pub(super) fn named(&self) -> Vec<(String, Arc<V>)> {
+        let items = self.items();
+        items.iter().map(|((_, name), value)| (name.clone(), Arc::clone(value))).collect()
+    }
+
+    /// What changes from now on.
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Knows nothing of them any more.
+    pub(super) fn forget(&self) {
+        self.listed.store(false, Ordering::Release);
+        self.set(HashMap::new());
+    }
+
     /// All of them, by namespace and name; `None` before they were listed once.
     pub(super) fn all(&self) -> Option<Vec<Arc<V>>> {
         if !self.listed.load(Ordering::Acquire) {

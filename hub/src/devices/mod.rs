@@ -4,6 +4,8 @@
 //! short cut of the network is no news.
 
 mod batch;
+mod edge;
+mod in_cluster;
 mod join;
 mod nodes;
 mod routes;
@@ -18,9 +20,13 @@ use std::{
 
 use cloudcore_protocol::{Alert, DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::{Value, json};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
+pub use in_cluster::Gone;
 pub use join::NewDevice;
 pub use routes::routes;
 pub use shown::Details;
@@ -28,7 +34,7 @@ pub use store::{Device, Filter, HeartbeatRow, end_mqtt, has_agent, record_heartb
 
 use crate::{
     alerts,
-    cluster::Cluster,
+    cluster::{Cluster, EdgeDevice},
     db::{Db, Write},
     error::{Error, Result},
     link::Registry,
@@ -62,6 +68,8 @@ pub struct Devices {
     /// Who has a new certificate, and which.
     renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
     removals: broadcast::Sender<DeviceId>,
+    /// The cluster's part of some device is not as it should be.
+    settle: Notify,
 }
 
 /// A device that is `Ready`.
@@ -98,7 +106,20 @@ impl Devices {
         let (renewals, _) = broadcast::channel(RENEWALS);
         let (removals, _) = broadcast::channel(REMOVALS);
         let presence = Mutex::default();
-        Self { db, tokens, pki, registry, bus, settings, cluster, presence, renewals, removals }
+        let settle = Notify::new();
+        Self {
+            db,
+            tokens,
+            pki,
+            registry,
+            bus,
+            settings,
+            cluster,
+            presence,
+            renewals,
+            removals,
+            settle,
+        }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -327,13 +348,10 @@ impl Devices {
         store::count_by_type(&self.db).await
     }
 
-    /// Removes a device: its certificates end, its tokens are withdrawn, its session is cut.
-    /// Returns what was done, in words.
-    ///
-    /// # Errors
-    /// API-004.
-    pub async fn remove(&self, id: &DeviceId) -> Result<Vec<String>> {
-        let device = self.get(id).await?;
+    /// Removes a device from the hub, and notes where `in_cluster` that the cluster has to let go of
+    /// it, too. Returns what was done, in words.
+    async fn remove_here(&self, device: &Device, in_cluster: bool) -> Result<Vec<String>> {
+        let id = &DeviceId::try_from(device.device_id.clone()).map_err(Error::internal)?;
         let mut tx = self.db.write().await?;
         let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
         let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
@@ -341,6 +359,9 @@ impl Devices {
         let node: NodeName = device.node_name.parse().map_err(Error::internal)?;
         let ended = alerts::end_all(&mut tx, id, &node, "The device was removed").await?;
         store::delete(&mut tx, id).await?;
+        if in_cluster {
+            edge::note_removal(&mut tx, &EdgeDevice::try_from(device)?).await?;
+        }
         let present = self.presence().contains_key(id);
         let left = present.then(|| news(id, &node, What::Left { reason: "removed" }));
         let told: Vec<News> = ended.into_iter().chain(left).collect();
