@@ -186,7 +186,7 @@ impl Connection {
             .await;
         match done {
             Ok(()) => Ok(true),
-            Err(failure) if failure.status().is_some_and(|s| s.code == 404) => Ok(false),
+            Err(failure) if failure.is_not_found() => Ok(false),
             Err(failure) => Err(failure),
         }
     }

@@ -127,8 +127,8 @@ impl Connection {
         *self.standing.borrow()
     }
 
-    /// Whether it is there, from now on.
-    pub(super) fn changes(&self) -> watch::Receiver<Standing> {
+    /// Wakes when the cluster comes or goes.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Standing> {
         self.standing.subscribe()
     }
 

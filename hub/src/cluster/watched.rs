@@ -38,12 +38,15 @@ impl<V> Default for Watched<V> {
 }
 
 impl<V> Watched<V> {
-    fn items(&self) -> Arc<HashMap<Key, Arc<V>>> {
+    /// All of them as they are at this moment, in no order.
+    pub(super) fn items(&self) -> Arc<HashMap<Key, Arc<V>>> {
         Arc::clone(&self.items.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// All of them, as they were listed.
     fn set(&self, items: HashMap<Key, Arc<V>>) {
         *self.items.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(items);
+        self.listed.store(true, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -60,36 +63,25 @@ impl<V> Watched<V> {
         self.listed.load(Ordering::Acquire)
     }
 
-    /// How many there are.
-    pub(super) fn len(&self) -> usize {
-        self.items().len()
+    /// The one of this name; the namespace is empty for what has none.
+    pub(super) fn one(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
+        self.items().get(&(namespace.to_owned(), name.to_owned())).cloned()
     }
 
-    /// The one of this name.
-    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Arc<V>> {
-        self.items().get(&(namespace.to_owned(), name.to_owned())).map(Arc::clone)
-    }
-
-    /// All of them, with their names.
-    pub(super) fn named(&self) -> Vec<(String, Arc<V>)> {
-        let items = self.items();
-        items.iter().map(|((_, name), value)| (name.clone(), Arc::clone(value))).collect()
-    }
-
-    /// What changes from now on.
-    pub(super) fn changes(&self) -> watch::Receiver<()> {
+    /// Wakes with each change from now on.
+    pub(super) fn subscribe(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
     /// Knows nothing of them any more.
     pub(super) fn forget(&self) {
         self.listed.store(false, Ordering::Release);
-        self.set(HashMap::new());
+        self.change(HashMap::clear);
     }
 
     /// All of them, by namespace and name; `None` before they were listed once.
     pub(super) fn all(&self) -> Option<Vec<Arc<V>>> {
-        if !self.listed.load(Ordering::Acquire) {
+        if !self.is_listed() {
             return None;
         }
         let items = self.items();
@@ -155,7 +147,6 @@ impl<V> Watched<V> {
                 Ok(Event::InitDone) => {
                     backoff.reset();
                     self.set(std::mem::take(&mut listing));
-                    self.listed.store(true, Ordering::Release);
                 }
                 Ok(Event::Apply(object)) => {
                     backoff.reset();

@@ -1,7 +1,7 @@
 //! Devices as the cluster is to have them: which there are, and which have gone and are not yet out
 //! of it. What was asked for is in the database; the cluster follows.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use cloudcore_protocol::{DeviceId, NodeName, Timestamp};
 use sqlx::FromRow;
@@ -9,12 +9,15 @@ use sqlx::FromRow;
 use super::Device;
 use crate::{
     cluster::{EdgeDevice, Place},
-    db::{self, Db, On, Write},
+    db::{self, Db, Write},
     error::{Error, Result},
 };
 
 /// Rows that are read at once.
 const PAGE: i64 = 500;
+/// How long whoever removes a node from the cluster has it for himself: longer than a request waits
+/// for the cluster.
+const CLAIM: Duration = Duration::from_secs(15);
 
 #[derive(FromRow)]
 struct Row {
@@ -112,39 +115,78 @@ pub(super) async fn is_last(db: &Db, device: &EdgeDevice) -> Result<bool> {
     Ok(others == 0)
 }
 
-/// Notes that the cluster has to let go of a device and its node.
+/// Notes that the cluster has to let go of a device and its node, which its caller sees to.
 pub(super) async fn note_removal(tx: &mut Write, device: &EdgeDevice) -> Result<()> {
     db::sql(
-        "INSERT INTO cluster_removals (node_name, device_id, device_type, requested_at) \
-         VALUES ($1, $2, $3, $4) \
+        "INSERT INTO cluster_removals (node_name, device_id, device_type, attempts, due_at) \
+         VALUES ($1, $2, $3, 0, $4) \
          ON CONFLICT (node_name) DO UPDATE SET device_id = excluded.device_id, \
-         device_type = excluded.device_type, requested_at = excluded.requested_at",
+         device_type = excluded.device_type, attempts = 0, due_at = excluded.due_at",
     )
     .bind(device.node_name.as_str())
     .bind(device.device_id.as_str())
     .bind(device.device_type.as_deref())
-    .bind(Timestamp::now().micros())
+    .bind(after(CLAIM))
     .run(tx)
     .await?;
     Ok(())
 }
 
-/// One page of the nodes, by name and behind this one, that the cluster has to let go of.
-pub(super) async fn removals(db: &Db, after: &str) -> Result<Vec<EdgeDevice>> {
-    let rows: Vec<(String, String, Option<String>)> = db::sql(
-        "SELECT device_id, node_name, device_type FROM cluster_removals \
-         WHERE node_name > $1 ORDER BY node_name LIMIT $2",
+/// A moment from now, microseconds.
+fn after(wait: Duration) -> i64 {
+    let wait = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+    Timestamp::now().micros().saturating_add(wait)
+}
+
+/// A removal that is due, for whoever asks first, and how often it was tried before.
+pub(super) async fn claim_removal(db: &Db) -> Result<Option<(EdgeDevice, i64)>> {
+    if next_removal(db).await?.is_none_or(|wait| !wait.is_zero()) {
+        return Ok(None);
+    }
+    let mut tx = db.write().await?;
+    let row: Option<(String, String, Option<String>, i64)> = db::sql(
+        "SELECT device_id, node_name, device_type, attempts FROM cluster_removals \
+         WHERE due_at <= $1 ORDER BY due_at LIMIT 1",
     )
-    .bind(after)
-    .bind(PAGE)
-    .all(db)
+    .bind(Timestamp::now().micros())
+    .optional(&mut tx)
     .await?;
-    let device = |(id, node, of): (String, String, Option<String>)| named(id, node, of, None);
-    rows.into_iter().map(device).collect()
+    let Some((device_id, node_name, device_type, tries)) = row else { return Ok(None) };
+    db::sql(
+        "UPDATE cluster_removals SET due_at = $2, attempts = attempts + 1 WHERE node_name = $1",
+    )
+    .bind(&node_name)
+    .bind(after(CLAIM))
+    .run(&mut tx)
+    .await?;
+    tx.commit().await?;
+    Ok(Some((named(device_id, node_name, device_type, None)?, tries)))
+}
+
+/// Lets whoever comes first try it again, after `wait`.
+pub(super) async fn put_off_removal(db: &Db, device: &EdgeDevice, wait: Duration) -> Result<()> {
+    let mut tx = db.write().await?;
+    db::sql("UPDATE cluster_removals SET due_at = $3 WHERE node_name = $1 AND device_id = $2")
+        .bind(device.node_name.as_str())
+        .bind(device.device_id.as_str())
+        .bind(after(wait))
+        .run(&mut tx)
+        .await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// How long until the first removal is due; `None` where there is none.
+pub(super) async fn next_removal(db: &Db) -> Result<Option<Duration>> {
+    let due: Option<i64> = db::sql("SELECT min(due_at) FROM cluster_removals").value(db).await?;
+    Ok(due.map(|due| {
+        let wait = due.saturating_sub(Timestamp::now().micros());
+        Duration::from_micros(u64::try_from(wait).unwrap_or(0))
+    }))
 }
 
 /// Whether the cluster still has to let go of this device.
-pub(super) async fn is_to_go(db: impl Into<On<'_>>, device: &EdgeDevice) -> Result<bool> {
+pub(super) async fn is_to_go(db: &Db, device: &EdgeDevice) -> Result<bool> {
     let open: i64 =
         db::sql("SELECT count(*) FROM cluster_removals WHERE node_name = $1 AND device_id = $2")
             .bind(device.node_name.as_str())

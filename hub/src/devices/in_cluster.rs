@@ -2,12 +2,9 @@
 //! should be in between. The hub never depends on the cluster: a device is what the database says,
 //! and what the cluster could not be told at once it is told later.
 
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, time::Duration};
 
-use cloudcore_protocol::NodeName;
+use cloudcore_protocol::DeviceId;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -25,8 +22,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 const EVERY: Duration = Duration::from_secs(300);
 /// How soon what failed is tried again, at first.
 const SOON: Duration = Duration::from_secs(5);
-/// Shortest time between two looks.
+/// Shortest time between two looks, whatever changes, and the longest of those pauses.
 const PAUSE: Duration = Duration::from_secs(1);
+const MOST_PAUSE: Duration = Duration::from_secs(15);
 /// A look may take this part of the time: many devices are looked at less often.
 const SHARE: u32 = 20;
 /// Shortest time between changes of two devices: the cluster has others to serve.
@@ -39,27 +37,6 @@ pub struct Gone {
     pub done: Vec<String>,
     /// What the cluster still has of it, and why.
     pub warnings: Vec<String>,
-}
-
-/// When removals that failed are tried again, and how long after that.
-#[derive(Default)]
-struct Later(HashMap<NodeName, (Instant, Duration)>);
-
-impl Later {
-    fn is_due(&self, node: &NodeName) -> bool {
-        self.0.get(node).is_none_or(|(due, _)| *due <= Instant::now())
-    }
-
-    fn failed(&mut self, node: &NodeName) {
-        let wait = self.0.get(node).map_or(SOON, |(_, wait)| (*wait * 2).min(EVERY));
-        self.0.insert(node.clone(), (Instant::now() + wait, wait));
-    }
-
-    /// How long until the first of them is due.
-    fn next(&self) -> Option<Duration> {
-        let due = self.0.values().map(|(due, _)| *due).min()?;
-        Some(due.saturating_duration_since(Instant::now()))
-    }
 }
 
 impl From<&NewDevice> for EdgeDevice {
@@ -125,7 +102,7 @@ impl Devices {
     ///
     /// # Errors
     /// API-004.
-    pub async fn remove(&self, id: &cloudcore_protocol::DeviceId) -> Result<Gone> {
+    pub async fn remove(&self, id: &DeviceId) -> Result<Gone> {
         let row = self.get(id).await?;
         let done = self.remove_here(&row, self.has_cluster()).await?;
         if !self.has_cluster() {
@@ -145,7 +122,8 @@ impl Devices {
             }
             Err(_) => removed.left.push("the cluster took too long: the rest goes later".into()),
         }
-        if !removed.left.is_empty() {
+        if edge::is_to_go(&self.db, &device).await? {
+            edge::put_off_removal(&self.db, &device, Duration::ZERO).await?;
             self.settle.notify_one();
         }
         // As the contract has them: the cluster's part comes first.
@@ -184,14 +162,18 @@ impl Devices {
     /// Keeps the devices' part of the cluster as it should be, until `shutdown`.
     pub async fn keep_in_cluster(&self, shutdown: CancellationToken) {
         let mut changes = self.cluster.device_changes();
-        let (mut later, mut again) = (Later::default(), SOON);
+        let mut again = SOON;
         loop {
             let begun = Instant::now();
             let looked = tokio::select! {
                 () = shutdown.cancelled() => return,
-                looked = self.look_over(&mut later) => looked,
+                looked = self.look_over() => looked,
             };
-            let mut wait = later.next().unwrap_or(EVERY);
+            let mut wait = EVERY;
+            if self.cluster.standing() == Standing::Connected {
+                let due = edge::next_removal(&self.db).await.ok().flatten();
+                wait = due.unwrap_or(EVERY).clamp(PAUSE, EVERY);
+            }
             if let Err(error) = looked {
                 wait = wait.min(again);
                 again = (again * 2).min(EVERY);
@@ -203,7 +185,7 @@ impl Devices {
             } else {
                 again = SOON;
             }
-            let pause = begun.elapsed().saturating_mul(SHARE).clamp(PAUSE, EVERY);
+            let pause = begun.elapsed().saturating_mul(SHARE).clamp(PAUSE, MOST_PAUSE);
             tokio::select! {
                 () = shutdown.cancelled() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -218,9 +200,9 @@ impl Devices {
     }
 
     /// Sets right what is not as it should be.
-    async fn look_over(&self, later: &mut Later) -> Result<()> {
+    async fn look_over(&self) -> Result<()> {
         if self.cluster.standing() == Standing::Connected {
-            self.finish_removals(later).await?;
+            self.finish_removals().await?;
         }
         if !self.cluster.knows_device_objects() {
             return Ok(());
@@ -258,30 +240,23 @@ impl Devices {
         Ok(())
     }
 
-    async fn finish_removals(&self, later: &mut Later) -> Result<()> {
-        let mut after = String::new();
-        loop {
-            let page = edge::removals(&self.db, &after).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = last.node_name.to_string();
-            for device in &page {
-                if !later.is_due(&device.node_name) {
-                    continue;
-                }
-                let turn = self.cluster.device_turn().await;
-                let mut removed = Removed::default();
-                self.let_go(&turn, device, &mut removed).await?;
-                drop(turn);
-                let (node_name, done, left) = (&device.node_name, &removed.done, &removed.left);
-                if removed.is_open {
-                    later.failed(node_name);
-                    tracing::warn!(%node_name, ?left, "the cluster does not let go of a node");
-                } else {
-                    later.0.remove(node_name);
-                    tracing::info!(%node_name, ?done, ?left, "the cluster has let go of a node");
-                }
-                tokio::time::sleep(STEP).await;
+    async fn finish_removals(&self) -> Result<()> {
+        while let Some((device, tries)) = edge::claim_removal(&self.db).await? {
+            let turn = self.cluster.device_turn().await;
+            let mut removed = Removed::default();
+            self.let_go(&turn, &device, &mut removed).await?;
+            drop(turn);
+            let (node_name, done, left) = (&device.node_name, &removed.done, &removed.left);
+            if removed.is_open {
+                let doublings = u32::try_from(tries).unwrap_or(u32::MAX).min(8);
+                let wait = SOON.saturating_mul(1 << doublings).min(EVERY);
+                edge::put_off_removal(&self.db, &device, wait).await?;
+                tracing::warn!(%node_name, ?left, "the cluster does not let go of a node");
+            } else {
+                tracing::info!(%node_name, ?done, ?left, "the cluster has let go of a node");
             }
+            tokio::time::sleep(STEP).await;
         }
+        Ok(())
     }
 }

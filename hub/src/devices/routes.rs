@@ -67,11 +67,11 @@ const MAX_CONFIGURATION: usize = 16 * 1024;
 struct Steps {
     /// The node has a token.
     token_generated: bool,
-    /// A cluster has the node's configuration.
+    /// The cluster has the node's settings.
     configmap_created: bool,
-    /// A cluster knows the device.
+    /// The cluster has the device's object.
     device_crd_created: bool,
-    /// A cluster lets the node in.
+    /// The node's account may read its settings in the cluster.
     rbac_configured: bool,
 }
 
@@ -88,10 +88,10 @@ pub(super) struct Joined {
     /// Its id.
     #[schema(value_type = String, example = "edge-device-001")]
     pub(super) device_id: DeviceId,
-    /// The node's configuration in a cluster; null without one.
+    /// The ConfigMap with the node's settings in a cluster; null where it was not made.
     #[schema(example = "edgecore-config-edge-node-001")]
     configmap_created: Option<String>,
-    /// The device's object in a cluster; null without one.
+    /// The Device in a cluster; null where it was not made.
     #[schema(example = "edge-device-001")]
     device_crd_created: Option<String>,
     /// The line to run on the node; its token is not shown again.

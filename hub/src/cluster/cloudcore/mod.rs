@@ -19,8 +19,8 @@ use kube::{Api, api::DynamicObject};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use self::objects::{MANAGED_BY, Plan};
-pub(super) use self::objects::{NAME, SELECTOR, namespace};
+use self::objects::Plan;
+pub(super) use self::objects::{MANAGED_BY, NAME, SELECTOR, namespace};
 use super::{
     Cluster, Standing,
     apply::{Change, MANAGER, Object},

@@ -29,7 +29,7 @@ use crate::{config::Kubernetes, keys};
 /// The name of all of them.
 pub(in crate::cluster) const NAME: &str = "cloudcore";
 /// Who owns an object.
-pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+pub(in crate::cluster) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The labels by which `KubeEdge`'s own installer, too, knows CloudCore's pods.
 pub(in crate::cluster) const SELECTOR: [(&str, &str); 2] =
     [("k8s-app", "kubeedge"), ("kubeedge", "cloudcore")];

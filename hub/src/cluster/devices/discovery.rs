@@ -91,7 +91,7 @@ impl Connection {
         let resources: Vec<APIResource> = match listed {
             Ok(listed) => listed.resources,
             // Gone in between.
-            Err(failure) if failure.status().is_some_and(|s| s.code == 404) => Vec::new(),
+            Err(failure) if failure.is_not_found() => Vec::new(),
             Err(failure) => return Err(failure),
         };
         let has = |plural: &str| resources.iter().any(|resource| resource.name == plural);

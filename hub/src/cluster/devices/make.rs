@@ -21,7 +21,7 @@ use crate::{
         cloudcore,
         error::Failure,
     },
-    error::{Error, Result},
+    error::{Code, Error, Result},
 };
 
 /// Longest that taking back may take.
@@ -120,16 +120,25 @@ impl Cluster {
             attempt._turn = Some(self.devices.turn.lock().await);
             let kinds = self.connection.device_kinds().await.map_err(Refusal::Cluster)?;
             let plan = self.device_plan(device, owner, Some(&kinds));
-            let objects = plan.objects().map_err(Refusal::Own)?;
+            let mut objects = plan.objects().map_err(Refusal::Own)?;
             attempt.namespace = self.missing_namespace().await.map_err(Refusal::Cluster)?;
-            for (place, object) in &objects {
-                // Nothing can be tried out in a namespace that is not there.
-                if attempt.namespace.is_none() {
-                    let tried = self.connection.try_out(object).await;
-                    tried.map_err(|failure| Refusal::Object(place.kind, failure))?;
+            let mut missing = kinds.missing();
+            // Nothing can be tried out in a namespace that is not there.
+            let tried = if attempt.namespace.is_none() { objects.len() } else { 0 };
+            for n in 0..tried {
+                let (place, object) = &objects[n];
+                match self.connection.try_out(object).await {
+                    Ok(()) => {}
+                    // Defined a moment ago, and not served yet.
+                    Err(failure) if failure.is_not_found() && place.kind.is_defined() => {
+                        objects.truncate(n);
+                        missing = Kinds::None.missing();
+                        break;
+                    }
+                    Err(failure) => return Err(Refusal::Object(place.kind, failure)),
                 }
             }
-            attempt.warnings.extend(kinds.missing());
+            attempt.warnings.extend(missing);
             attempt.objects = objects;
             Ok::<(), Refusal>(())
         };
@@ -171,7 +180,11 @@ impl Cluster {
                         tracing::info!(kind, name, change, "an object is as it should be again");
                     }
                 }
-                Err(failure) if failure.is_away() => return Err(failure.into()),
+                // Neither are they away for good: a namespace that is not there any more is made with
+                // the next try, and a kind that was defined a moment ago is served by then.
+                Err(failure) if failure.is_away() || failure.is_not_found() => {
+                    return Err(Error { code: Code::Unavailable, ..Error::from(failure) });
+                }
                 Err(failure) => self.devices.refuse(wanted, version, &failure.into()),
             }
         }

@@ -15,6 +15,7 @@ mod names;
 mod objects;
 mod remove;
 mod seen;
+mod watches;
 
 use std::collections::{BTreeMap, HashSet};
 

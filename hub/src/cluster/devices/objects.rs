@@ -20,12 +20,13 @@ use super::{
     names,
 };
 use crate::{
-    cluster::apply::{MANAGER, Object},
+    cluster::{
+        apply::{MANAGER, Object},
+        cloudcore::MANAGED_BY,
+    },
     error::{Error, Result},
 };
 
-/// Who owns an object.
-pub(super) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The label of a device's objects: its id, as a label takes it.
 pub(super) const DEVICE: &str = "cloudcore.io/device";
 /// The label of a `DeviceModel`: the type of its devices, as a label takes it; as an annotation, as
@@ -94,6 +95,11 @@ impl Kind {
             Self::Model => "DeviceModel",
             Self::Device => "Device",
         }
+    }
+
+    /// Whether a definition of `KubeEdge`'s makes it known.
+    pub(super) const fn is_defined(self) -> bool {
+        matches!(self, Self::Model | Self::Device)
     }
 
     /// How the API is asked for it; `None` where the cluster does not know it.

@@ -12,12 +12,13 @@ use tokio::sync::MutexGuard;
 
 use super::{
     discovery::Kinds,
-    objects::{EdgeDevice, HUB, Kind, MANAGED_BY, Owner, Place},
+    objects::{EdgeDevice, HUB, Kind, Owner, Place},
 };
 use crate::{
     cluster::{
         Cluster, Standing,
         apply::{MANAGER, api},
+        cloudcore::MANAGED_BY,
         error::Failure,
     },
     error::{Error, Result},
@@ -207,9 +208,7 @@ impl Cluster {
                 let held = kept.left().is_some_and(|object| !object.finalizers().is_empty());
                 Ok(if held { Gone::Requested } else { Gone::Deleted })
             }
-            Err(failure) if failure.status().is_some_and(|status| status.code == 404) => {
-                Ok(Gone::Never)
-            }
+            Err(failure) if failure.is_not_found() => Ok(Gone::Never),
             Err(failure) => Err(failure),
         }
     }
@@ -246,7 +245,7 @@ impl Cluster {
                     if held { "Node deletion requested" } else { "Node removed from cluster" };
                 removed.done.push(words.into());
             }
-            Err(failure) if failure.status().is_some_and(|status| status.code == 404) => {}
+            Err(failure) if failure.is_not_found() => {}
             Err(failure) => removed.failed("Node", failure),
         }
     }

@@ -7,29 +7,19 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::{join_all, select_all};
-use kube::{Api, api::DynamicObject, core::ApiResource, runtime::watcher};
+use kube::api::DynamicObject;
 use serde_json::Value;
 use tokio::sync::{Mutex, Notify, watch};
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    discovery::{Kinds, Served},
-    objects::{DEVICE, DEVICE_TYPE, HUB, Kind, MANAGED_BY, Owner, Place, Wanted},
+    discovery::Kinds,
+    objects::{HUB, Kind, Owner, Place, Wanted},
 };
 use crate::{
-    cluster::{
-        Cluster, Standing,
-        apply::{MANAGER, Object},
-        backoff::Backoff,
-        error::Failure,
-        watched::Watched,
-    },
-    error::Error,
+    cluster::{Cluster, Standing, apply::Object, watched::Watched},
+    error::{Code, Error},
 };
 
-/// How often it is asked whether the kinds of devices are still served.
-const LOOK: Duration = Duration::from_secs(30);
 /// When the cluster is asked again for what it refused.
 const AGAIN: Duration = Duration::from_secs(300);
 
@@ -39,11 +29,11 @@ pub(in crate::cluster) struct Seen {
     /// They are changed for one device at a time.
     pub(super) turn: Mutex<()>,
     /// By [`Kind`].
-    found: [Watched<Found>; Kind::ALL.len()],
+    pub(super) found: [Watched<Found>; Kind::ALL.len()],
     /// What the cluster serves; `None` where it was not asked yet.
-    kinds: watch::Sender<Option<Kinds>>,
+    pub(super) kinds: watch::Sender<Option<Kinds>>,
     /// The kinds may have come.
-    look: Notify,
+    pub(super) look: Notify,
     refused: Lock<HashMap<Place, Refused>>,
 }
 
@@ -83,7 +73,7 @@ pub(super) enum Look {
 }
 
 impl Found {
-    fn of(object: DynamicObject) -> Option<Self> {
+    pub(super) fn of(object: DynamicObject) -> Option<Self> {
         let mut data = object.data;
         if let Some(fields) = data.as_object_mut() {
             fields.remove("status");
@@ -129,28 +119,6 @@ fn covers(there: &Value, wanted: &Value) -> bool {
     }
 }
 
-/// What wakes whoever keeps the objects as they are wanted.
-pub struct Changes {
-    watches: Vec<watch::Receiver<()>>,
-    standing: watch::Receiver<Standing>,
-    kinds: watch::Receiver<Option<Kinds>>,
-}
-
-impl Changes {
-    /// Returns when something has changed since it last did.
-    pub async fn next(&mut self) {
-        let watches = self.watches.iter_mut().map(|watch| Box::pin(watch.changed()));
-        tokio::select! {
-            _ = select_all(watches) => {}
-            _ = self.standing.changed() => {}
-            _ = self.kinds.changed() => {}
-        }
-        self.watches.iter_mut().for_each(|watch| drop(watch.borrow_and_update()));
-        drop(self.standing.borrow_and_update());
-        drop(self.kinds.borrow_and_update());
-    }
-}
-
 /// The objects of devices in numbers.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Counts {
@@ -165,6 +133,12 @@ pub struct Counts {
 impl Seen {
     pub(super) const fn of(&self, kind: Kind) -> &Watched<Found> {
         &self.found[kind as usize]
+    }
+
+    /// What is there of a kind, with its name.
+    pub(super) fn all(&self, kind: Kind) -> Vec<(String, Arc<Found>)> {
+        let items = self.of(kind).items();
+        items.iter().map(|((_, name), found)| (name.clone(), Arc::clone(found))).collect()
     }
 
     /// What the cluster was last found to serve.
@@ -183,7 +157,7 @@ impl Seen {
 
     /// Notes, and logs where that is news, what the cluster refuses.
     pub(super) fn refuse(&self, (place, wanted): &Wanted, version: Option<String>, why: &Error) {
-        let is_conflict = why.code == crate::error::Code::Exists;
+        let is_conflict = why.code == Code::Exists;
         let text = why.message.to_string();
         let before = self.refused().insert(
             place.clone(),
@@ -214,7 +188,7 @@ impl Seen {
     pub(super) fn look_at(&self, wanted: &Wanted, owner: &Owner) -> (Look, Option<String>) {
         let (place, object) = wanted;
         let namespace = object.namespace.as_deref().unwrap_or_default();
-        let found = self.of(place.kind).get(namespace, &place.name);
+        let found = self.of(place.kind).one(namespace, &place.name);
         let version = found.as_ref().and_then(|found| found.version.clone());
         if let Some(found) = &found {
             if found.is_going || found.is(object) {
@@ -222,7 +196,7 @@ impl Seen {
                 return (Look::Fits, version);
             }
             if found.annotations.contains_key(HUB) && !found.is_of(owner) {
-                let other = Error::new(crate::error::Code::Exists, "it is another hub's");
+                let other = Error::new(Code::Exists, "it is another hub's");
                 self.refuse(wanted, version.clone(), &other);
                 return (Look::Refused, version);
             }
@@ -251,7 +225,7 @@ impl Seen {
         let refused = self.refused();
         let conflicts = refused.values().filter(|refused| refused.is_conflict).count();
         Counts {
-            there: self.found.iter().map(Watched::len).sum(),
+            there: self.found.iter().map(|found| found.items().len()).sum(),
             conflicts,
             refused: refused.len() - conflicts,
         }
@@ -259,102 +233,10 @@ impl Seen {
 }
 
 impl Cluster {
-    /// What changes from now on of what devices have in the cluster.
-    #[must_use]
-    pub fn device_changes(&self) -> Changes {
-        let found = self.devices.found.iter().map(Watched::changes);
-        Changes {
-            // Their settings name its ports.
-            watches: found.chain([self.services.changes()]).collect(),
-            standing: self.connection.changes(),
-            kinds: self.devices.kinds.subscribe(),
-        }
-    }
-
     /// The objects of devices in numbers; `None` without a cluster.
     #[must_use]
     pub fn device_objects(&self) -> Option<Counts> {
         (self.standing() != Standing::NotConfigured).then(|| self.devices.counts())
-    }
-
-    /// Keeps up with the objects of devices until `shutdown`.
-    pub(in crate::cluster) async fn keep_device_objects(&self, shutdown: &CancellationToken) {
-        let core = Kind::CORE.into_iter().filter_map(|kind| Some((kind, kind.resource(None)?)));
-        let core = core.map(|(kind, resource)| Box::pin(self.keep(kind, resource, shutdown)));
-        tokio::join!(join_all(core), Box::pin(self.keep_device_kinds(shutdown)));
-    }
-
-    async fn keep(&self, kind: Kind, resource: ApiResource, shutdown: &CancellationToken) {
-        let namespace = self.settings.namespace.as_str();
-        let label = if kind == Kind::Model { DEVICE_TYPE } else { DEVICE };
-        let ours = format!("{MANAGED_BY}={MANAGER},{label}");
-        let api = |client| Api::<DynamicObject>::namespaced_with(client, namespace, &resource);
-        let config = watcher::Config::default().labels(&ours);
-        self.devices.of(kind).keep(&self.connection, api, config, Found::of, shutdown).await;
-    }
-
-    /// The kinds of devices are not there before somebody defines them.
-    async fn keep_device_kinds(&self, shutdown: &CancellationToken) {
-        let mut backoff = Backoff::default();
-        loop {
-            let asked: Result<Kinds, Failure> = tokio::select! {
-                () = shutdown.cancelled() => return,
-                asked = self.connection.device_kinds() => asked,
-            };
-            let served = match asked {
-                Ok(kinds) => {
-                    let served = kinds.served().cloned();
-                    self.devices.kinds.send_if_modified(|now| {
-                        let is_news = now.as_ref() != Some(&kinds);
-                        *now = Some(kinds);
-                        is_news
-                    });
-                    served
-                }
-                Err(failure) => {
-                    tracing::debug!(%failure, "the cluster does not say what it serves");
-                    None
-                }
-            };
-            let Some(served) = served else {
-                tokio::select! {
-                    () = shutdown.cancelled() => return,
-                    () = self.devices.look.notified() => backoff.reset(),
-                    () = tokio::time::sleep(backoff.next()) => {}
-                }
-                continue;
-            };
-            backoff.reset();
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                ((), ()) = async { tokio::join!(
-                    self.keep(Kind::Model, served.models(), shutdown),
-                    self.keep(Kind::Device, served.devices(), shutdown),
-                ) } => return,
-                () = self.until_other(&served) => {
-                    self.devices.of(Kind::Model).forget();
-                    self.devices.of(Kind::Device).forget();
-                }
-            }
-        }
-    }
-
-    /// Returns when the kinds are no longer served as they were.
-    async fn until_other(&self, served: &Served) {
-        loop {
-            tokio::time::sleep(LOOK).await;
-            match self.connection.device_kinds().await {
-                Ok(kinds) if kinds.served() != Some(served) => return,
-                Ok(_) | Err(_) => {}
-            }
-        }
-    }
-}
-
-impl Seen {
-    /// What is there of a kind, by name.
-    pub(super) fn all(&self, kind: Kind) -> Vec<(String, Arc<Found>)> {
-        self.of(kind).named()
     }
 }
 
