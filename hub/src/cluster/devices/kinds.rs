@@ -158,6 +158,16 @@ fn structural(schema: Value) -> Value {
                 schema.insert(key, Value::Object(all.collect()));
             }
             "items" => drop(schema.insert(key, structural(value))),
+            // What is written in place and has words of its own; and what may be null.
+            "allOf" | "oneOf" => {
+                let all = value.as_array().cloned().unwrap_or_default();
+                let one = all.into_iter().find(|one| one["type"] != "null");
+                if let Some(Value::Object(one)) = one.map(structural) {
+                    for (key, value) in one {
+                        schema.entry(key).or_insert(value);
+                    }
+                }
+            }
             "description" | "enum" | "format" => drop(schema.insert(key, value)),
             _ => {}
         }
