@@ -78,8 +78,8 @@ struct Script {
     grants: BTreeSet<(String, String)>,
     faults: Vec<Fault>,
     seen: Vec<Seen>,
-    /// What the hub may do.
-    rights: Rights,
+    /// What the hub may do; everything where absent.
+    rights: Option<Rights>,
 }
 
 /// What ends watches and wakes them.
@@ -115,7 +115,7 @@ impl Server {
             grants: BTreeSet::new(),
             faults: Vec::new(),
             seen: Vec::new(),
-            rights: Rights::read(),
+            rights: Some(Rights::read()),
         };
         let signals = watch::Sender::new(Signals::default());
         let mut server = Self {
@@ -176,6 +176,11 @@ impl Server {
         let groups = groups.iter().map(ToString::to_string).collect();
         let account = Account { username: username.to_owned(), groups };
         self.script().accounts.insert(token.to_owned(), account);
+    }
+
+    /// Lets the hub do everything, as an administrator.
+    pub fn trusts_the_hub(&self) {
+        self.script().rights = None;
     }
 
     pub fn forgets(&self, token: &str) {
@@ -433,6 +438,7 @@ fn serve(shared: &Shared, seen: &Seen) -> Result<Answer, Refusal> {
 
 /// Whether the hub's account may do this.
 fn permitted(script: &Script, seen: &Seen, target: &Target) -> Result<(), Refusal> {
+    let Some(rights) = &script.rights else { return Ok(()) };
     let Target { kind, namespace, name, subresource } = target;
     let act = |verb| Act {
         verb,
@@ -458,7 +464,7 @@ fn permitted(script: &Script, seen: &Seen, target: &Target) -> Result<(), Refusa
         Refusal::new(403, "Forbidden", format!("{what}{why}"))
     };
     for verb in verbs {
-        if !script.rights.allow(&act(verb)) {
+        if !rights.allow(&act(verb)) {
             return Err(forbidden(format!("the hub's roles don't let it {verb} this: {seen:?}")));
         }
     }
@@ -478,15 +484,15 @@ fn permitted(script: &Script, seen: &Seen, target: &Target) -> Result<(), Refusa
             // Bound before it is there, it grants nothing yet.
             let Ok(object) = script.store.get(kind, place, role) else { return Ok(()) };
             let bind = Act { verb: "bind", kind, subresource: None, namespace, name: Some(role) };
-            if script.rights.allow(&bind) {
+            if rights.allow(&bind) {
                 return Ok(());
             }
             (object["rules"].clone(), act("bind"), "bind")
         }
         _ => return Ok(()),
     };
-    match script.rights.lacks(&rules, namespace) {
-        Some(right) if !script.rights.allow(&granted) => {
+    match rights.lacks(&rules, namespace) {
+        Some(right) if !rights.allow(&granted) => {
             Err(forbidden(format!("it grants what the hub has not itself ({verb}): {right}")))
         }
         _ => Ok(()),
