@@ -226,9 +226,9 @@ impl Store {
         if let Some(schema) = self.schema(kind) {
             let mut object = object.clone();
             // Known of every object.
-            object.as_object_mut().map(|fields| {
+            if let Some(fields) = object.as_object_mut() {
                 fields.retain(|name, _| !["apiVersion", "kind", "metadata"].contains(&&**name));
-            });
+            }
             schema::check(&schema, &object, "").map_err(|why| {
                 let strict = why.starts_with("unknown field");
                 let (code, reason) = if strict { (400, "BadRequest") } else { (422, "Invalid") };

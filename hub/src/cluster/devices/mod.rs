@@ -48,10 +48,9 @@ impl Cluster {
     pub fn device_differs(&self, device: &EdgeDevice, owner: &Owner) -> Result<bool> {
         let kinds = self.devices.kinds();
         let objects = self.device_plan(device, owner, kinds.as_ref()).objects()?;
-        Ok(objects.iter().fold(false, |differs, wanted| {
-            // Each is looked at: what has come right by itself is no longer counted as refused.
-            self.devices.look_at(wanted, owner).0 == Look::Differs || differs
-        }))
+        // Each is looked at: what has come right by itself is no longer counted as refused.
+        let looks = objects.iter().map(|wanted| self.devices.look_at(wanted, owner).0);
+        Ok(looks.filter(|look| *look == Look::Differs).count() > 0)
     }
 
     /// Sets right what differs of a device's objects.
