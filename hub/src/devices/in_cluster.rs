@@ -2,7 +2,7 @@
 //! should be in between. The hub never depends on the cluster: a device is what the database says,
 //! and what the cluster could not be told at once it is told later.
 
-use std::{collections::HashSet, time::Duration};
+use std::{borrow::Cow, collections::HashSet, time::Duration};
 
 use cloudcore_protocol::DeviceId;
 use tokio::time::{Instant, timeout};
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Devices, NewDevice, edge, store};
 use crate::{
     cluster::{EdgeDevice, Made, Owner, Removed, Standing, Turn},
-    error::{Code, Result},
+    error::Result,
     keys,
     tokens::Issued,
 };
@@ -162,7 +162,7 @@ impl Devices {
     /// Keeps the devices' part of the cluster as it should be, until `shutdown`.
     pub async fn keep_in_cluster(&self, shutdown: CancellationToken) {
         let mut changes = self.cluster.device_changes();
-        let mut again = SOON;
+        let (mut again, mut trouble) = (SOON, Cow::Borrowed(""));
         loop {
             let begun = Instant::now();
             let looked = tokio::select! {
@@ -177,13 +177,15 @@ impl Devices {
             if let Err(error) = looked {
                 wait = wait.min(again);
                 again = (again * 2).min(EVERY);
-                if error.code == Code::Unavailable {
-                    tracing::debug!(?error, "the cluster's part of the devices has to wait");
+                // The same again and again is said once.
+                if error.message == trouble {
+                    tracing::debug!(?error, "the cluster's part of the devices still has to wait");
                 } else {
-                    tracing::error!(?error, "the cluster's part of the devices can't be looked at");
+                    tracing::warn!(?error, "the cluster's part of the devices has to wait");
                 }
+                trouble = error.message;
             } else {
-                again = SOON;
+                (again, trouble) = (SOON, Cow::Borrowed(""));
             }
             let pause = begun.elapsed().saturating_mul(SHARE).clamp(PAUSE, MOST_PAUSE);
             tokio::select! {
