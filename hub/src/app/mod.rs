@@ -348,8 +348,10 @@ impl Hub {
         tasks.spawn(async move { Box::pin(mqtt.run()).await });
         if cluster.standing() != Standing::NotConfigured {
             tasks.spawn(Arc::clone(&cluster).run(shutdown.clone()));
-            let (apps, shutdown) = (Arc::clone(&apps), shutdown.clone());
-            tasks.spawn(async move { apps.keep(shutdown).await });
+            let (apps, stop) = (Arc::clone(&apps), shutdown.clone());
+            tasks.spawn(async move { apps.keep(stop).await });
+            let (devices, stop) = (Arc::clone(&devices), shutdown.clone());
+            tasks.spawn(async move { devices.keep_in_cluster(stop).await });
         }
         tasks.spawn(async move { watching.ended().await });
         tasks.spawn(keep_house(

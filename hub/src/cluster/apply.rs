@@ -67,6 +67,11 @@ impl Object {
         })
     }
 
+    /// The fields that are the hub's.
+    pub(super) fn body(&self) -> &DynamicObject {
+        &self.body
+    }
+
     fn api(&self, client: Client) -> Api<DynamicObject> {
         api(client, &self.resource, self.namespace.as_deref())
     }
@@ -181,7 +186,7 @@ impl Connection {
             .await;
         match done {
             Ok(()) => Ok(true),
-            Err(failure) if failure.status().is_some_and(|s| s.code == 404) => Ok(false),
+            Err(failure) if failure.is_not_found() => Ok(false),
             Err(failure) => Err(failure),
         }
     }

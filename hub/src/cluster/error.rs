@@ -51,6 +51,11 @@ impl Failure {
         self.status().is_some_and(|status| status.code == 410)
     }
 
+    /// Whether there is no such thing: the object, its namespace or its kind.
+    pub(super) fn is_not_found(&self) -> bool {
+        self.status().is_some_and(|status| status.code == 404)
+    }
+
     /// Whether the cluster is away, and not the request to blame.
     pub(super) fn is_away(&self) -> bool {
         match self {

@@ -10,6 +10,7 @@ mod apps;
 mod backoff;
 mod cloudcore;
 mod connection;
+mod devices;
 mod error;
 mod nodes;
 mod pods;
@@ -29,6 +30,7 @@ pub use self::{
     apps::{AppNode, AppRun, AppsSeen, NodeApp, Print, Refusal, SecretName},
     cloudcore::{Order, Run, ServiceSeen},
     connection::Standing,
+    devices::{EdgeDevice, Made, Owner, Place, Removed, Turn},
     nodes::{Edge, Node, Numbers},
     pods::Pod,
     quantity::{Quantity, Resource},
@@ -54,6 +56,7 @@ pub struct Cluster {
     /// Of the whole cluster.
     pods: Watched<Pod>,
     apps: apps::Watches,
+    devices: devices::Seen,
 }
 
 impl Cluster {
@@ -75,6 +78,7 @@ impl Cluster {
             nodes: Watched::default(),
             pods: Watched::default(),
             apps: apps::Watches::default(),
+            devices: devices::Seen::default(),
         })
     }
 
@@ -138,6 +142,7 @@ impl Cluster {
             Box::pin(nodes),
             Box::pin(pods),
             Box::pin(self.watch_apps(&shutdown)),
+            Box::pin(self.keep_device_objects(&shutdown)),
         );
     }
 }

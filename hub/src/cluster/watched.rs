@@ -43,8 +43,10 @@ impl<V> Watched<V> {
         Arc::clone(&self.items.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    /// All of them, as they were listed.
     fn set(&self, items: HashMap<Key, Arc<V>>) {
         *self.items.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(items);
+        self.listed.store(true, Ordering::Release);
         self.changed.send_replace(());
     }
 
@@ -69,6 +71,12 @@ impl<V> Watched<V> {
     /// What changes from now on.
     pub(super) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
+    }
+
+    /// Knows nothing of them any more.
+    pub(super) fn forget(&self) {
+        self.listed.store(false, Ordering::Release);
+        self.change(HashMap::clear);
     }
 
     /// All of them, by namespace and name; `None` before they were listed once.
@@ -139,9 +147,6 @@ impl<V> Watched<V> {
                 Ok(Event::InitDone) => {
                     backoff.reset();
                     self.set(std::mem::take(&mut listing));
-                    self.listed.store(true, Ordering::Release);
-                    // Told once more: who was woken by the listing itself may have come too early.
-                    self.changed.send_replace(());
                 }
                 Ok(Event::Apply(object)) => {
                     backoff.reset();

@@ -6,10 +6,12 @@ use axum::{Json, extract::State};
 use cloudcore_protocol::{DeviceId, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::{
     Devices,
+    in_cluster::PATIENCE,
     routes::{Join, Joined},
 };
 use crate::{
@@ -76,6 +78,8 @@ struct BatchDetails {
     /// When the token ends.
     #[schema(value_type = String, format = DateTime)]
     expires_at: Timestamp,
+    /// What was not done in the cluster, and why: it is done later.
+    warnings: Vec<String>,
 }
 
 /// A batch.
@@ -107,7 +111,7 @@ pub(super) struct BatchJoined {
                   "details": {
                       "node_name": "edge-node-001", "device_id": "camera-001",
                       "join_command": "keadm join --cloudcore-ipport=3.70.53.21:30374 --edgenode-name=edge-node-001 --token=...",
-                      "expires_at": "2024-01-18T10:30:00Z"
+                      "expires_at": "2024-01-18T10:30:00Z", "warnings": []
                   },
                   "error": null, "code": null },
                 { "device": "sensor-001", "status": "failed", "details": null,
@@ -125,11 +129,13 @@ pub(super) async fn batch_join(
     }
     devices.settings.check_open()?;
     let results = api::to_the_end(async move {
+        // One patience for all of them.
+        let by = Instant::now() + PATIENCE;
         let mut results = Vec::new();
         for (at, entry) in body.devices.into_iter().enumerate() {
             let named = entry["device_id"].as_str().map(|id| api::clip(id, 100).to_owned());
             let device = named.unwrap_or_else(|| format!("#{}", at + 1));
-            results.push(BatchResult::of(device, announce(&devices, entry).await));
+            results.push(BatchResult::of(device, announce(&devices, entry, by).await));
         }
         Ok(results)
     })
@@ -139,9 +145,9 @@ pub(super) async fn batch_join(
     Ok(Json(BatchJoined { total, success, failed: total - success, results }))
 }
 
-async fn announce(devices: &Devices, entry: Value) -> Result<Joined> {
+async fn announce(devices: &Devices, entry: Value, by: Instant) -> Result<Joined> {
     let join = Join::deserialize(entry).map_err(|e| Error::invalid(e.to_string()))?;
-    join.announce(devices).await
+    join.announce(devices, by).await
 }
 
 impl BatchResult {
@@ -155,6 +161,7 @@ impl BatchResult {
                     device_id: joined.device_id,
                     join_command: joined.join_command,
                     expires_at: joined.expires_at,
+                    warnings: joined.warnings,
                 }),
                 error: None,
                 code: None,

@@ -30,6 +30,13 @@ pub struct NewDevice {
     pub configuration: Value,
 }
 
+fn exists(new: &NewDevice) -> Error {
+    Error::new(
+        Code::Exists,
+        format!("device '{}' or node '{}' exists", new.device_id, new.node_name),
+    )
+}
+
 impl Devices {
     /// Makes a device known, and a token for its node.
     ///
@@ -48,10 +55,7 @@ impl Devices {
             configuration: &new.configuration,
         };
         store::insert(&mut tx, &row).await.map_err(|e| match is_conflict(&e) {
-            true => Error::new(
-                Code::Exists,
-                format!("device '{}' or node '{}' exists", new.device_id, new.node_name),
-            ),
+            true => exists(new),
             false => e.into(),
         })?;
         let token = NewToken {
@@ -64,6 +68,17 @@ impl Devices {
         let issued = self.tokens.issue_in(&mut tx, &token).await?;
         tx.commit().await?;
         Ok(issued)
+    }
+
+    /// Whether a device may be made known, before anybody else is asked.
+    pub(super) async fn check_new(&self, new: &NewDevice) -> Result<()> {
+        self.settings.check_open()?;
+        let by_id = store::get(&self.db, &new.device_id).await?.is_some();
+        if by_id || store::by_node(&self.db, &new.node_name).await?.is_some() {
+            return Err(exists(new));
+        }
+        let mut tx = self.db.write().await?;
+        self.check_room(&mut tx).await
     }
 
     async fn check_room(&self, tx: &mut crate::db::Write) -> Result<()> {
@@ -152,6 +167,9 @@ impl Devices {
         if former_mqtt || !former.is_empty() {
             self.pki.revoke(former);
             self.registry.close(&device_id, GoodbyeReason::Revoked);
+        }
+        if known.is_none() {
+            self.settle.notify_one();
         }
         tracing::info!(node_name = %node, %device_id, "a node joined");
         Ok(Ok(JoinAccepted {

@@ -4,7 +4,10 @@
 //! short cut of the network is no news.
 
 mod batch;
+mod edge;
+mod in_cluster;
 mod join;
+mod leave;
 mod nodes;
 mod routes;
 mod shown;
@@ -18,9 +21,13 @@ use std::{
 
 use cloudcore_protocol::{Alert, DeviceId, GoodbyeReason, Heartbeat, Hello, NodeName, Timestamp};
 use serde_json::{Value, json};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::{
+    sync::{Notify, broadcast},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
+pub use in_cluster::Gone;
 pub use join::NewDevice;
 pub use routes::routes;
 pub use shown::Details;
@@ -62,6 +69,8 @@ pub struct Devices {
     /// Who has a new certificate, and which.
     renewals: broadcast::Sender<(DeviceId, Fingerprint)>,
     removals: broadcast::Sender<DeviceId>,
+    /// The cluster's part of some device is not as it should be.
+    settle: Notify,
 }
 
 /// A device that is `Ready`.
@@ -98,7 +107,20 @@ impl Devices {
         let (renewals, _) = broadcast::channel(RENEWALS);
         let (removals, _) = broadcast::channel(REMOVALS);
         let presence = Mutex::default();
-        Self { db, tokens, pki, registry, bus, settings, cluster, presence, renewals, removals }
+        let settle = Notify::new();
+        Self {
+            db,
+            tokens,
+            pki,
+            registry,
+            bus,
+            settings,
+            cluster,
+            presence,
+            renewals,
+            removals,
+            settle,
+        }
     }
 
     fn presence(&self) -> MutexGuard<'_, HashMap<DeviceId, Presence>> {
@@ -327,81 +349,6 @@ impl Devices {
         store::count_by_type(&self.db).await
     }
 
-    /// Removes a device: its certificates end, its tokens are withdrawn, its session is cut.
-    /// Returns what was done, in words.
-    ///
-    /// # Errors
-    /// API-004.
-    pub async fn remove(&self, id: &DeviceId) -> Result<Vec<String>> {
-        let device = self.get(id).await?;
-        let mut tx = self.db.write().await?;
-        let certificates = store::revoke_certificates(&mut tx, &device.node_name).await?;
-        let tokens = self.tokens.revoke_in(&mut tx, &device.node_name).await?;
-        store::end_mqtt(&mut tx, id).await?;
-        let node: NodeName = device.node_name.parse().map_err(Error::internal)?;
-        let ended = alerts::end_all(&mut tx, id, &node, "The device was removed").await?;
-        store::delete(&mut tx, id).await?;
-        let present = self.presence().contains_key(id);
-        let left = present.then(|| news(id, &node, What::Left { reason: "removed" }));
-        let told: Vec<News> = ended.into_iter().chain(left).collect();
-        self.bus.keep(&mut tx, &told).await?;
-        tx.commit().await?;
-        let mut done = Vec::new();
-        if !certificates.is_empty() {
-            done.push("Certificate revoked".to_owned());
-        }
-        self.pki.revoke(certificates);
-        if self.registry.is_online(id) {
-            self.registry.close(id, GoodbyeReason::Revoked);
-            done.push("Session closed".to_owned());
-        }
-        if tokens > 0 {
-            done.push("Token revoked".to_owned());
-        }
-        done.push("Device removed".to_owned());
-        self.presence().remove(id);
-        // Nobody may be listening.
-        let _ = self.removals.send(id.clone());
-        told.into_iter().for_each(|news| self.bus.publish(news));
-        Ok(done)
-    }
-
-    /// Withdraws what lets a node in: its tokens, and the certificates it got by them; its session
-    /// is cut. The device stays known, and may join again with a new token. Returns how many
-    /// tokens were withdrawn, and whether a member was cut off.
-    ///
-    /// # Errors
-    /// API-004 when the node never had a token.
-    pub async fn revoke_node(&self, node: &NodeName) -> Result<(u64, bool)> {
-        let mut tx = self.db.write().await?;
-        if !self.tokens.has_any(&mut tx, node.as_str()).await? {
-            return Err(Error::not_found("token of node", node));
-        }
-        let tokens = self.tokens.revoke_in(&mut tx, node.as_str()).await?;
-        let certificates = store::revoke_certificates(&mut tx, node.as_str()).await?;
-        let device = store::by_node(&mut tx, node).await?;
-        let on_mqtt = match &device {
-            Some(device) => store::end_mqtt(&mut tx, device).await?,
-            None => false,
-        };
-        store::set_not_joined(&mut tx, node).await?;
-        let told = match &device {
-            Some(id) => {
-                alerts::end_all(&mut tx, id, node, "The device is no member any more").await?
-            }
-            None => Vec::new(),
-        };
-        self.bus.keep(&mut tx, &told).await?;
-        tx.commit().await?;
-        told.into_iter().for_each(|news| self.bus.publish(news));
-        let member = on_mqtt || !certificates.is_empty();
-        self.pki.revoke(certificates);
-        if let Some(device) = device {
-            self.registry.close(&device, GoodbyeReason::Revoked);
-        }
-        Ok((tokens, member))
-    }
-
     /// Takes over tables that were restored while the hub runs: who is no member any more is cut
     /// off, and who is stays as it is. Returns how many sessions were cut.
     ///
@@ -441,6 +388,7 @@ impl Devices {
                 self.bus.publish(left);
             }
         }
+        self.settle.notify_one();
         Ok(cut)
     }
 

@@ -1,16 +1,17 @@
 //! Contract, "4. Device Management", "5. Batch Operations", and the revocation of "3. Token
 //! Management", which concerns the node as a member.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{Json, extract::State};
 use cloudcore_protocol::{DeviceId, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{Devices, Filter, NewDevice, batch, nodes, shown::Summary};
+use super::{Devices, Filter, Gone, NewDevice, batch, in_cluster::PATIENCE, nodes, shown::Summary};
 use crate::{
     api::{self, Body, Path, Query, Refusal},
     auth::{Operator, Viewer},
@@ -66,11 +67,11 @@ const MAX_CONFIGURATION: usize = 16 * 1024;
 struct Steps {
     /// The node has a token.
     token_generated: bool,
-    /// A cluster has the node's configuration.
+    /// The cluster has the node's settings.
     configmap_created: bool,
-    /// A cluster knows the device.
+    /// The cluster has the device's object.
     device_crd_created: bool,
-    /// A cluster lets the node in.
+    /// The node's account may read its settings in the cluster.
     rbac_configured: bool,
 }
 
@@ -87,10 +88,10 @@ pub(super) struct Joined {
     /// Its id.
     #[schema(value_type = String, example = "edge-device-001")]
     pub(super) device_id: DeviceId,
-    /// The node's configuration in a cluster; null without one.
+    /// The ConfigMap with the node's settings in a cluster; null where it was not made.
     #[schema(example = "edgecore-config-edge-node-001")]
     configmap_created: Option<String>,
-    /// The device's object in a cluster; null without one.
+    /// The Device in a cluster; null where it was not made.
     #[schema(example = "edge-device-001")]
     device_crd_created: Option<String>,
     /// The line to run on the node; its token is not shown again.
@@ -103,11 +104,25 @@ pub(super) struct Joined {
     pub(super) expires_at: Timestamp,
     /// What was really done.
     steps: Steps,
+    /// What was not done in the cluster, and why: it is done later, without another request.
+    #[schema(example = json!([]))]
+    pub(super) warnings: Vec<String>,
+    /// The node ports of CloudCore in the cluster; null without one.
+    #[schema(value_type = Option<Object>,
+        example = json!({ "cloudhub": 30374, "cloudstream": 31305, "websocket": 32203 }))]
+    node_ports: Option<BTreeMap<String, u16>>,
+    /// The line by which KubeEdge's own keadm makes the node one of the cluster; null without a
+    /// cluster. `KUBEEDGE_TOKEN` is what `keadm gettoken` prints at the cluster: it is CloudCore's
+    /// and not this hub's.
+    #[schema(
+        example = "keadm join --cloudcore-ipport=3.70.53.21:30374 --certport=31305 --edgenode-name=edge-node-001 --kubeedge-version=1.18.0 --token=$KUBEEDGE_TOKEN"
+    )]
+    keadm_join_command: Option<String>,
 }
 
 impl Join {
-    /// Makes the device known, and a token for its node.
-    pub(super) async fn announce(self, devices: &Devices) -> Result<Joined> {
+    /// Makes the device known, and a token for its node; waits for the cluster until `by`.
+    pub(super) async fn announce(self, devices: &Devices, by: Instant) -> Result<Joined> {
         let bounded = |what: &str, text: &Option<String>, max: usize| match text {
             Some(text) if text.is_empty() || text.chars().count() > max => {
                 Err(Error::invalid(format!("{what} must have 1 to {max} characters")))
@@ -128,7 +143,7 @@ impl Join {
             location: self.location,
             configuration,
         };
-        let issued = devices.announce(&new).await?;
+        let (issued, made) = devices.announce_in_cluster(&new, by).await?;
         let advertised = devices.tokens.advertised();
         // The address that the operator knows the hub by, where the request names one.
         let address = match (&self.cloud_ip, advertised.rsplit_once(':')) {
@@ -137,26 +152,36 @@ impl Join {
         };
         Ok(Joined {
             status: "success",
-            // Objects of a cluster; there is none.
-            configmap_created: None,
-            device_crd_created: None,
             join_command: join_command(&address, &new.node_name, &issued.token),
             expires_at: issued.expires_at,
             steps: Steps {
                 token_generated: true,
-                configmap_created: false,
-                device_crd_created: false,
-                rbac_configured: false,
+                configmap_created: made.config_map.is_some(),
+                device_crd_created: made.device.is_some(),
+                rbac_configured: made.rbac,
             },
+            configmap_created: made.config_map,
+            device_crd_created: made.device,
+            warnings: made.warnings,
+            node_ports: devices.cluster.node_ports(),
+            keadm_join_command: devices.cluster.keadm_command(&new.node_name, host_of(&address)),
             node_name: new.node_name,
             device_id: new.device_id,
         })
     }
 }
 
+/// The host of `HOST:PORT`.
+fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_matches(['[', ']'])
+}
+
 /// Join a device
 ///
-/// Makes it known, and gives the line that its node joins with.
+/// Makes it known, and gives the line that its node joins with. In a cluster it is a Device of
+/// KubeEdge, and its node has its settings and an account: all of them, or the device is not joined.
+/// While the cluster is away they wait for it, and `warnings` says so.
 #[utoipa::path(post, path = "/api/kubeedge/device/join", operation_id = "join_device",
     tag = "Devices",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
@@ -173,7 +198,9 @@ async fn join(
     _: Operator,
     Body(body): Body<Join>,
 ) -> Result<Json<Joined>, Refusal> {
-    Ok(Json(body.announce(&devices).await?))
+    // To its end, also when its client hangs up: it takes back what it can't finish.
+    let joined = async move { body.announce(&devices, Instant::now() + PATIENCE).await };
+    Ok(Json(api::to_the_end(joined).await?))
 }
 
 /// Devices.
@@ -212,13 +239,21 @@ struct RemovedDevice {
     #[schema(example = "Device edge-device-001 removed")]
     message: String,
     /// What was really done.
-    #[schema(example = json!(["Certificate revoked", "Token revoked", "Device removed"]))]
+    #[schema(example = json!([
+        "Device CRD deleted", "ConfigMap deleted", "RBAC deleted", "Node cordoned",
+        "Node removed from cluster", "Certificate revoked", "Token revoked", "Device removed"
+    ]))]
     actions_taken: Vec<String>,
+    /// What the cluster still has of it, and why; what can be removed is removed later, without
+    /// another request.
+    #[schema(example = json!([]))]
+    warnings: Vec<String>,
 }
 
 /// Remove a device
 ///
-/// Its certificates and tokens end, and its session is cut.
+/// Its certificates and tokens end, and its session is cut. What a cluster has of it is deleted, and
+/// its node cordoned and deleted if that is at the edge.
 #[utoipa::path(delete, path = "/api/kubeedge/device/{device_id}", operation_id = "delete_device",
     tag = "Devices",
     security(("bearer" = ["operator"]), ("api_key" = ["operator"])),
@@ -231,9 +266,10 @@ async fn remove(
     Path(id): Path<DeviceId>,
 ) -> Result<Json<RemovedDevice>, Refusal> {
     let device = id.clone();
-    let actions_taken = api::to_the_end(async move { devices.remove(&device).await }).await?;
+    let Gone { done, warnings } =
+        api::to_the_end(async move { devices.remove(&device).await }).await?;
     let message = format!("Device {id} removed");
-    Ok(Json(RemovedDevice { status: "success", message, actions_taken }))
+    Ok(Json(RemovedDevice { status: "success", message, actions_taken: done, warnings }))
 }
 
 /// A node whose tokens were withdrawn.

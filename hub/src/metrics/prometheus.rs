@@ -73,6 +73,20 @@ impl Metrics {
         registry.register("detections", "Objects that all devices saw", detections);
         let active = family("type", alerts::count_active(&self.db).await?);
         registry.register("alerts_active", "Alerts that are active, by type", active);
+        if let Some(objects) = self.cluster.device_objects() {
+            let number = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+            let by_standing = vec![
+                ("there".to_owned(), number(objects.there)),
+                ("conflict".to_owned(), number(objects.conflicts)),
+                ("refused".to_owned(), number(objects.refused)),
+            ];
+            let help = "Objects of devices in the cluster: those that are there, those that others \
+                        hold fields of, and those that the cluster refuses";
+            registry.register("cluster_device_objects", help, family("state", by_standing));
+            let open = ConstGauge::new(count(self.devices.removals_open().await?));
+            let help = "Nodes of removed devices that the cluster has not let go of";
+            registry.register("cluster_removals_open", help, open);
+        }
         Ok(())
     }
 }

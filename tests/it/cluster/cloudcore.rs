@@ -344,6 +344,7 @@ async fn what_the_cluster_has_already_is_used_as_it_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_can_not_be_finished_leaves_nothing() {
     let cluster = Cluster::scripted().await;
+    cluster.server().trusts_the_hub();
     let world = cluster.connected_hub(&[]).await;
     let how = How::Status(500, "InternalError");
     cluster.server().fails(Method::PATCH, "/deployments/", 3, how);
@@ -369,8 +370,24 @@ async fn a_deployment_that_can_not_be_finished_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_hubs_roles_keep_it_from_deleting_is_named() {
+    let cluster = Cluster::scripted().await;
+    let world = cluster.connected_hub(&[]).await;
+    cluster.server().fails(Method::PATCH, "/deployments/", 3, How::Status(500, "InternalError"));
+    let (_, error) = refused(&world, json!({ "version": "1.18.0" })).await;
+    let left: Vec<_> = error["details"]["left"].as_array().unwrap().iter().collect();
+    assert!(
+        left.iter()
+            .all(|name| *name == "namespace" || name.as_str().unwrap().starts_with("definition ")),
+        "{error}"
+    );
+    assert_eq!(left.len(), 7, "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_taken_back_is_named() {
     let cluster = Cluster::scripted().await;
+    cluster.server().trusts_the_hub();
     let world = cluster.connected_hub(&[]).await;
     let server = cluster.server();
     server.fails(Method::PATCH, "/deployments/", 3, How::Status(500, "InternalError"));

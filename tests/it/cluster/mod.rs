@@ -7,11 +7,14 @@ mod accounts;
 mod apps;
 mod cloudcore;
 mod connection;
+mod devices;
 mod faults;
 mod fields;
 mod kinds;
 mod nodes;
 mod objects;
+mod rbac;
+mod schema;
 mod server;
 
 use std::panic::AssertUnwindSafe;
@@ -195,7 +198,13 @@ impl Cluster {
         let all = self.object(&format!("{definitions}?{ours}")).await.unwrap_or_default();
         for item in all["items"].as_array().into_iter().flatten() {
             let name = item["metadata"]["name"].as_str().unwrap_or_default();
-            self.delete(&format!("{definitions}/{name}")).await;
+            let path = format!("{definitions}/{name}");
+            self.delete(&path).await;
+            // What the next story makes anew must not go with it.
+            eventually("the definition to be gone", async || {
+                self.object(&path).await.is_none().then_some(())
+            })
+            .await;
         }
         // An API server alone deletes nothing that is in a namespace, nor ends its deletion.
         let path = format!("/api/v1/namespaces/{namespace}");
@@ -204,6 +213,9 @@ impl Cluster {
             self.delete(&format!("{plural}?gracePeriodSeconds=0")).await;
         }
         self.delete(&format!("/apis/apps/v1/namespaces/{namespace}/deployments")).await;
+        for plural in ["rolebindings", "roles"] {
+            self.delete(&format!("{rbac}/namespaces/{namespace}/{plural}")).await;
+        }
         self.delete(&path).await;
         if let Some(mut left) = self.object(&path).await {
             left["spec"]["finalizers"] = json!([]);

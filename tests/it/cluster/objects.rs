@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::{
     fields::{self, Fields, Leaves},
     kinds::{self, Kind},
+    schema,
 };
 
 /// Group and plural, namespace, name.
@@ -222,6 +223,18 @@ impl Store {
         kinds::check(kind, object).map_err(|why| {
             Refusal::new(400, "BadRequest", format!("strict decoding error: {why}"))
         })?;
+        if let Some(schema) = self.schema(kind) {
+            let mut object = object.clone();
+            // Known of every object.
+            if let Some(fields) = object.as_object_mut() {
+                fields.retain(|name, _| !["apiVersion", "kind", "metadata"].contains(&&**name));
+            }
+            schema::check(&schema, &object, "").map_err(|why| {
+                let strict = why.starts_with("unknown field");
+                let (code, reason) = if strict { (400, "BadRequest") } else { (422, "Invalid") };
+                Refusal::new(code, reason, format!("{} \"{name}\" is invalid: {why}", kind.kind))
+            })?;
+        }
         if kind.kind == "Service" {
             self.check_ports(name, object)?;
         }
@@ -236,6 +249,19 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// The schema of a kind that was defined.
+    fn schema(&self, kind: &Kind) -> Option<Value> {
+        let definitions =
+            self.objects.iter().filter(|(key, _)| key.1 == "customresourcedefinitions");
+        let definition = definitions.map(|(_, stored)| stored.object()).find(|definition| {
+            definition["spec"]["group"] == kind.group.as_str()
+                && definition["spec"]["names"]["plural"] == kind.plural.as_str()
+        })?;
+        let versions = definition["spec"]["versions"].as_array()?;
+        let version = versions.iter().find(|v| v["name"] == kind.version.as_str())?;
+        Some(version["schema"]["openAPIV3Schema"].clone())
     }
 
     fn check_ports(&self, name: &str, object: &Value) -> Result<(), Refusal> {
@@ -398,12 +424,22 @@ impl Store {
     }
 
     /// A deletion: the object goes once nobody's finalizer holds it.
-    pub fn delete(&mut self, kind: &Kind, namespace: &str, name: &str) -> Result<Value, Refusal> {
+    pub fn delete(
+        &mut self,
+        kind: &Kind,
+        namespace: &str,
+        name: &str,
+        uid: &Value,
+    ) -> Result<Value, Refusal> {
         let key = key(kind, namespace, name);
         let Some(stored) = self.objects.get_mut(&key) else {
             return Err(Refusal::not_found(kind, name));
         };
         let object = stored.object();
+        if !uid.is_null() && object["metadata"]["uid"] != *uid {
+            let message = "the UID in the precondition does not match the UID in record";
+            return Err(Refusal::new(409, "Conflict", message));
+        }
         if object["metadata"]["finalizers"].as_array().is_some_and(|f| !f.is_empty()) {
             if object["metadata"]["deletionTimestamp"].is_null() {
                 self.version += 1;

@@ -3,7 +3,7 @@
 
 mod container;
 mod pod;
-mod render;
+pub mod render;
 mod restricted;
 
 use std::collections::{BTreeMap, BTreeSet};

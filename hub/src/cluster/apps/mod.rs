@@ -8,7 +8,7 @@ mod objects;
 mod order;
 mod seen;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use cloudcore_protocol::command::AppName;
 use k8s_openapi::api::{
@@ -36,7 +36,7 @@ pub use self::{
 use super::{
     Cluster, Standing,
     apply::{Change, MANAGER, Object},
-    cloudcore::MANAGED_BY,
+    cloudcore::{self, MANAGED_BY},
     error::Failure,
     watched::Watched,
 };
@@ -278,10 +278,7 @@ impl Cluster {
         if there.is_some() {
             return Ok(());
         }
-        let labels = BTreeMap::from([(MANAGED_BY.to_owned(), MANAGER.to_owned())]);
-        let metadata =
-            ObjectMeta { name: Some(name.clone()), labels: Some(labels), ..ObjectMeta::default() };
-        let object = Object::of(&Namespace { metadata, ..Namespace::default() })?;
+        let object = Object::of(&cloudcore::namespace(name))?;
         let (_, change) = self.connection.apply(&object).await.map_err(Refusal::of)?;
         if change == Change::Created {
             tracing::info!(namespace = name, "the namespace of apps is made");

@@ -1,5 +1,6 @@
-//! The definitions of KubeEdge's own kinds, for a cluster that lacks them. Their fields are
-//! CloudCore's affair: it checks what it reads, and each of its releases knows more of them.
+//! The definitions of KubeEdge's own kinds, for a cluster that lacks them. What the hub itself writes
+//! of them is described by its own types; all other fields are CloudCore's affair: it checks what it
+//! reads, and each of its releases knows more of them.
 
 use k8s_openapi::{
     apiextensions_apiserver::pkg::apis::apiextensions::v1::{
@@ -11,6 +12,10 @@ use k8s_openapi::{
 };
 
 use super::objects::labels;
+use crate::{
+    cluster::devices::{device_schema, model_schema},
+    error::{Error, Result},
+};
 
 /// Group, version, kind, plural, and whether its objects belong to namespaces.
 const KINDS: [(&str, &str, &str, &str, bool); 6] = [
@@ -23,7 +28,10 @@ const KINDS: [(&str, &str, &str, &str, bool); 6] = [
 ];
 
 /// All that CloudCore wants to find.
-pub(super) fn all() -> Vec<CustomResourceDefinition> {
+///
+/// # Errors
+/// API-007.
+pub(super) fn all() -> Result<Vec<CustomResourceDefinition>> {
     KINDS
         .iter()
         .map(|(group, version, kind, plural, namespaced)| {
@@ -38,18 +46,23 @@ fn definition(
     kind: &str,
     plural: &str,
     namespaced: bool,
-) -> CustomResourceDefinition {
+) -> Result<CustomResourceDefinition> {
     let open = JSONSchemaProps {
         type_: Some("object".into()),
         x_kubernetes_preserve_unknown_fields: Some(true),
         ..JSONSchemaProps::default()
     };
+    let spec = match kind {
+        "Device" => serde_json::from_value(device_schema()).map_err(Error::internal)?,
+        "DeviceModel" => serde_json::from_value(model_schema()).map_err(Error::internal)?,
+        _ => open.clone(),
+    };
     let schema = JSONSchemaProps {
         type_: Some("object".into()),
-        properties: Some([("spec".to_owned(), open.clone()), ("status".to_owned(), open)].into()),
+        properties: Some([("spec".to_owned(), spec), ("status".to_owned(), open)].into()),
         ..JSONSchemaProps::default()
     };
-    CustomResourceDefinition {
+    Ok(CustomResourceDefinition {
         metadata: ObjectMeta {
             name: Some(format!("{plural}.{group}")),
             labels: Some(labels()),
@@ -79,5 +92,5 @@ fn definition(
             ..CustomResourceDefinitionSpec::default()
         },
         ..CustomResourceDefinition::default()
-    }
+    })
 }

@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use self::objects::Plan;
-pub(super) use self::objects::{MANAGED_BY, NAME, SELECTOR};
+pub(super) use self::objects::{MANAGED_BY, NAME, SELECTOR, namespace};
 use super::{
     Cluster, Standing,
     apply::{Change, MANAGER, Object},
@@ -222,6 +222,8 @@ impl Cluster {
         let mut steps = Steps::default();
         match timeout(DEPLOYMENT, self.deploy(order, host, &mut steps)).await {
             Ok(Ok(deployment)) => {
+                // With CloudCore come the kinds of devices.
+                self.devices.look();
                 let created_at = timestamp(deployment.metadata.creation_timestamp.as_ref());
                 let change = steps.done.iter().find(|(name, ..)| name == "deployment");
                 Ok(Deployed {
@@ -301,7 +303,7 @@ impl Cluster {
     /// perhaps: they are used as they are.
     async fn missing_definitions(&self) -> Result<Vec<(String, Object)>> {
         let mut missing = Vec::new();
-        for definition in definitions::all() {
+        for definition in definitions::all()? {
             let name = definition.metadata.name.clone().unwrap_or_default();
             let there = self
                 .connection

@@ -61,6 +61,18 @@ pub(super) fn labels() -> BTreeMap<String, String> {
     labels
 }
 
+/// The namespace of all that the hub makes, for a cluster that lacks it.
+pub(in crate::cluster) fn namespace(name: &str) -> Namespace {
+    Namespace {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            labels: Some(labels()),
+            ..ObjectMeta::default()
+        },
+        ..Namespace::default()
+    }
+}
+
 impl Plan<'_> {
     fn meta(&self, name: &str) -> ObjectMeta {
         ObjectMeta {
@@ -81,10 +93,7 @@ impl Plan<'_> {
     }
 
     pub(super) fn namespace(&self) -> Namespace {
-        Namespace {
-            metadata: ObjectMeta { namespace: None, ..self.meta(&self.settings.namespace) },
-            ..Namespace::default()
-        }
+        namespace(&self.settings.namespace)
     }
 
     pub(super) fn account(&self) -> ServiceAccount {

@@ -259,6 +259,8 @@ class BatchDetails(Model):
     """The line to run on the node; its token is not shown again."""
     node_name: str
     """Its node."""
+    warnings: List[str]
+    """What was not done in the cluster, and why: it is done later."""
 
 
 class BatchJoined(Model):
@@ -651,21 +653,29 @@ class DeviceJoined(Model):
     """A device that may join."""
 
     configmap_created: Optional[str]
-    """The node's configuration in a cluster; null without one."""
+    """The ConfigMap with the node's settings in a cluster; null where it was not made."""
     device_crd_created: Optional[str]
-    """The device's object in a cluster; null without one."""
+    """The Device in a cluster; null where it was not made."""
     device_id: str
     """Its id."""
     expires_at: datetime
     """When the token ends."""
     join_command: str
     """The line to run on the node; its token is not shown again."""
+    keadm_join_command: Optional[str]
+    """The line by which KubeEdge's own keadm makes the node one of the cluster; null without a
+    cluster. ``KUBEEDGE_TOKEN`` is what ``keadm gettoken`` prints at the cluster: it is
+    CloudCore's and not this hub's."""
     node_name: str
     """Its node."""
+    node_ports: Optional[Dict[str, Any]]
+    """The node ports of CloudCore in the cluster; null without one."""
     status: str
     """``success``."""
     steps: JoinSteps
     """What was really done."""
+    warnings: List[str]
+    """What was not done in the cluster, and why: it is done later, without another request."""
 
 
 class DeviceMetrics(Model):
@@ -977,11 +987,11 @@ class JoinSteps(Model):
     """What was really done."""
 
     configmap_created: bool
-    """A cluster has the node's configuration."""
+    """The cluster has the node's settings."""
     device_crd_created: bool
-    """A cluster knows the device."""
+    """The cluster has the device's object."""
     rbac_configured: bool
-    """A cluster lets the node in."""
+    """The node's account may read its settings in the cluster."""
     token_generated: bool
     """The node has a token."""
 
@@ -1104,6 +1114,9 @@ class RemovedDevice(Model):
     """For people."""
     status: str
     """``success``."""
+    warnings: List[str]
+    """What the cluster still has of it, and why; what can be removed is removed later, without
+    another request."""
 
 
 class Restoration(Model):
