@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// The contract's error codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +61,9 @@ pub struct Error {
     pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// The `reason` of what waits for a setting.
+const NOT_CONFIGURED: &str = "not_configured";
+
 /// What the rooms return.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -90,6 +93,18 @@ impl Error {
                 "internal error; the log has the cause under this request id",
             )
         }
+    }
+
+    /// API-009 that no waiting helps: somebody has to set this hub up for it first. `details` has the
+    /// `reason` `not_configured`.
+    pub fn not_configured(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(Code::Unavailable, message).with_details(json!({ "reason": NOT_CONFIGURED }))
+    }
+
+    /// Whether it is API-009 of what may be there later: to try again may help.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.code == Code::Unavailable && self.details["reason"] != NOT_CONFIGURED
     }
 
     /// The same with details for the client's program.

@@ -31,10 +31,10 @@ impl Rooms {
             "node_name": config.node_name,
             "device_id": config.device_id,
             "agent_version": agent_version,
-            "cpu_percent": cpu_percent,
+            "cpu_percent": cpu_percent.map(hundredths),
             "memory_used_bytes": memory_used_bytes,
             "memory_total_bytes": memory_total_bytes,
-            "temperature_celsius": temperature_celsius,
+            "temperature_celsius": temperature_celsius.map(hundredths),
             "uptime_seconds": uptime_seconds,
             "disk_used_bytes": disk_used_bytes,
             "disk_total_bytes": disk_total_bytes,
@@ -84,6 +84,11 @@ fn app(app: &AppState) -> Value {
         "restarts": app.restarts,
         "health": app.health,
     })
+}
+
+/// As people read it: a sensor's 51.2 is not 51.20000076293945.
+fn hundredths(value: f32) -> f64 {
+    (f64::from(value) * 100.0).round() / 100.0
 }
 
 /// What `set_config` and `start_detection` change, and what bounds them.

@@ -98,7 +98,7 @@ impl From<Failure> for Error {
     fn from(failure: Failure) -> Self {
         let away = |message: String| Self::new(Code::Unavailable, message);
         let mut error = match &failure {
-            Failure::NotConfigured => Self::new(Code::Unavailable, SET),
+            Failure::NotConfigured => Self::not_configured(SET),
             Failure::Settings(_) => {
                 away("the settings of the cluster can't be used: the hub's log says why".into())
             }

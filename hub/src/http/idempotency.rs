@@ -12,6 +12,7 @@ use axum::{
 };
 use cloudcore_protocol::Timestamp;
 use ring::hmac;
+use serde_json::json;
 
 use crate::{
     api::{self, Refusal, to_the_end},
@@ -103,7 +104,8 @@ impl Answers {
                 Code::Exists,
                 "the first request with this Idempotency-Key has not been answered: if it broke \
                  off, look what came of it, and use another key",
-            ));
+            )
+            .with_details(json!({ "reason": "in_progress" })));
         };
         let status = u16::try_from(status).ok().and_then(|s| StatusCode::from_u16(s).ok());
         let body = self.keys.seal.open(&context(caller, key), &answer)?;

@@ -104,7 +104,7 @@ pub(super) fn document(collected: utoipa::openapi::OpenApi) -> Value {
         "tags": ["API documentation"],
         "summary": "This document as a page to try it on",
         "operationId": "swagger_ui",
-        "responses": { "200": { "description": "The page", "content": { "text/html": {} } } },
+        "responses": { "303": { "description": "The page is at this address with a slash" } },
         "security": [{}],
     } });
     identifiers(&mut document);

@@ -88,7 +88,7 @@ pub(super) async fn finish(mut request: Request, next: Next) -> Response {
         if error.code == Code::Unauthenticated {
             parts.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        if error.code == Code::Unavailable {
+        if error.is_passing() {
             parts.headers.entry(header::RETRY_AFTER).or_insert(HeaderValue::from_static("5"));
         }
         response = Response::from_parts(parts, axum::body::Body::from(body.to_string()));

@@ -104,6 +104,15 @@ def test_tries_are_bounded_and_can_be_turned_off() -> None:
         assert len(server.asked) == 4
 
 
+def test_what_waits_for_a_setting_of_the_hub_is_not_tried_again() -> None:
+    refused = {"status": "error", "code": "API-009", "message": "no cluster", "request_id": "req-1"}
+    step = answer({**refused, "details": {"reason": "not_configured"}}, 503)
+    with Script(step, answer(HEALTH)) as server:
+        with pytest.raises(ServiceUnavailableError, match="no cluster"):
+            quick(server).get_health()
+        assert len(server.asked) == 1
+
+
 def test_other_errors_are_not_tried_again() -> None:
     with Script(
         problem(500, "API-007"), problem(502, "API-008"), problem(404, "API-004")

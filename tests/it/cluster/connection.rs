@@ -26,6 +26,17 @@ async fn a_hub_without_a_cluster_says_what_to_set() {
     assert_eq!((status, &refused["code"]), (StatusCode::SERVICE_UNAVAILABLE, &json!("API-009")));
     let message = refused["message"].as_str().unwrap();
     assert!(message.contains("--kubeconfig"), "{message}");
+    // To wait helps nobody, and a program can tell.
+    assert_eq!(refused["details"]["reason"], "not_configured");
+    let answer = world
+        .client()
+        .post(world.url(DEPLOY))
+        .bearer_auth(world.token())
+        .json(&json!({ "version": "1.18.0" }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.headers().get("retry-after"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -293,7 +293,11 @@ fn nobody_is_given_everything() {
         let escalates =
             rule.verbs.iter().any(|v| ["escalate", "bind", "impersonate"].contains(&v.as_str()));
         assert!(named || !escalates, "{rule:?}");
-        assert!(named || !touches("secrets"), "{rule:?}");
+        // Apps have Secrets, where the hub makes their Deployments, which could use any of them; it
+        // looks for none.
+        let looks = rule.verbs.iter().any(|v| ["list", "watch"].contains(&v.as_str()));
+        let is_of_all = in_cluster.contains(rule);
+        assert!(named || !touches("secrets") || !(looks || is_of_all), "{rule:?}");
         // What is made in somebody's name could be run.
         assert!(!touches("serviceaccounts/token") && !touches("pods/exec"), "{rule:?}");
     }

@@ -193,6 +193,8 @@ class AsyncBase:
     def _wait(
         self, policy: RetryPolicy, attempt: int, refused: ApiError, lost: bool
     ) -> Optional[float]:
+        if (refused.details or {}).get("reason") == "not_configured":
+            return None
         # After a lost answer, a conflict may be that the first of the same key still runs.
         if refused.status in RETRIED or (lost and refused.status == 409):
             return policy.wait(attempt, refused.retry_after)
