@@ -5,7 +5,7 @@ import { del, get, type Schema } from '../api/client';
 import { may } from '../api/session';
 import { useEvents, useLoad, usePolling } from '../api/use';
 import { link } from '../route';
-import { fullTime } from '../ui/format';
+import { time } from '../ui/format';
 import { useAction } from '../ui/dialog';
 import { Badge, Button, Facts, Skeleton, Trouble } from '../ui/parts';
 import { Picture } from '../ui/picture';
@@ -68,8 +68,8 @@ export function CommandDetail({ id }: { id: string }) {
         of={[
           ['State', <StateBadge state={known.status} />],
           ['Device', <a href={link(['devices', known.device_id])}>{known.device_id}</a>],
-          ['Accepted', fullTime(known.sent_at)],
-          [open ? 'Must end by' : 'Ended', fullTime(open ? known.deadline : (known.completed_at ?? known.deadline))],
+          ['Accepted', time(known.sent_at)],
+          [open ? 'Must end by' : 'Ended', time(open ? known.deadline : (known.completed_at ?? known.deadline))],
           ['Took', known.execution_time ?? (open ? <Elapsed since={known.sent_at} /> : null)],
           ['Id', <code>{known.command_id}</code>],
         ]}

@@ -14,9 +14,11 @@ interface Props {
   command?: string;
   status?: CommandState | '';
   limit?: number;
+  /** In a narrow place: what it was and how it stands. */
+  brief?: boolean;
 }
 
-export function CommandTable({ device, command, status, limit = 50 }: Props) {
+export function CommandTable({ device, command, status, limit = 50, brief = false }: Props) {
   const [most, raise] = useState(limit);
   const [shown, show] = useState<string | null>(null);
   const list = useLoad(
@@ -51,8 +53,8 @@ export function CommandTable({ device, command, status, limit = 50 }: Props) {
                   <th>Command</th>
                   {!device && <th>Device</th>}
                   <th>State</th>
-                  <th>Said</th>
-                  <th>Took</th>
+                  {!brief && <th>Said</th>}
+                  {!brief && <th>Took</th>}
                   <th>Accepted</th>
                   <th>
                     <span class="sr">Details</span>
@@ -71,8 +73,16 @@ export function CommandTable({ device, command, status, limit = 50 }: Props) {
                     <td data-name="State">
                       <StateBadge state={known.status} />
                     </td>
-                    <td data-name="Said" class="quiet">{resultLine(known)}</td>
-                    <td data-name="Took" class="tight">{known.execution_time ?? ''}</td>
+                    {!brief && (
+                      <td data-name="Said" class="quiet">
+                        {resultLine(known)}
+                      </td>
+                    )}
+                    {!brief && (
+                      <td data-name="Took" class="tight">
+                        {known.execution_time ?? ''}
+                      </td>
+                    )}
                     <td data-name="Accepted" class="tight">
                       <Ago at={known.sent_at} />
                     </td>
@@ -85,7 +95,7 @@ export function CommandTable({ device, command, status, limit = 50 }: Props) {
                 ))}
               </tbody>
             </table>
-            {data.next_cursor != null && most < 500 && data.count > data.commands.length && (
+            {!brief && data.next_cursor != null && most < 500 && data.count > data.commands.length && (
               <div class="empty">
                 <Button onClick={() => raise(Math.min(500, most + 100))}>Show more of {data.count}</Button>
               </div>

@@ -5,7 +5,7 @@ import { get, type Schema } from '../api/client';
 import { useEvents, useLoad } from '../api/use';
 import { allDevices, version } from '../fleet/store';
 import { link, refine, route } from '../route';
-import { fullTime, plural, span, words } from '../ui/format';
+import { plural, span, time, words } from '../ui/format';
 import { Dialog } from '../ui/dialog';
 import { Ago, Await, Badge, Button, Empty, Facts, Field, Head } from '../ui/parts';
 import { Picture } from '../ui/picture';
@@ -147,8 +147,8 @@ export function Detections() {
           <Facts
             of={[
               ['Device', <a href={link(['devices', picked.device_id])}>{picked.device_id}</a>],
-              ['Came', fullTime(picked.started_at)],
-              ['Went', picked.ended_at ? fullTime(picked.ended_at) : 'still there'],
+              ['Came', time(picked.started_at)],
+              ['Went', picked.ended_at ? time(picked.ended_at) : 'still there'],
               ['Zones', picked.zones.join(', ') || null],
               ['Model', picked.model],
               ['Id', <code>{picked.detection_id}</code>],

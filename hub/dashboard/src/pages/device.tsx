@@ -171,7 +171,7 @@ function Overview({ id, data }: { id: string; data: Details }) {
           </Panel>
           <DeviceApps id={id} apps={data.applications} />
           <Panel title="Latest commands" pad={false} actions={<a href={link(['devices', id, 'commands'])}>All</a>}>
-            <CommandTable device={id} limit={5} />
+            <CommandTable device={id} limit={5} brief />
           </Panel>
         </div>
       </div>

@@ -201,10 +201,13 @@ function Qr({ text, label }: { text: string; label: string }) {
   );
 }
 
+/** Tokens that are shown at first. */
+const FEW = 10;
 const TONES = { active: 'ok', used: 'quiet', expired: 'quiet', revoked: 'bad' } as const;
 
 function Tokens({ tokens }: { tokens: ReturnType<typeof useLoad<Schema['TokenList']>> }) {
   const [revoking, revoke] = useState<string | null>(null);
+  const [all, showAll] = useState(false);
   return (
     <Panel title="Tokens" pad={false}>
       <Await of={tokens}>
@@ -227,7 +230,7 @@ function Tokens({ tokens }: { tokens: ReturnType<typeof useLoad<Schema['TokenLis
                   </tr>
                 </thead>
                 <tbody>
-                  {data.tokens.map((token) => (
+                  {data.tokens.slice(0, all ? undefined : FEW).map((token) => (
                     <tr key={`${token.node_name}${token.created_at}`}>
                       <td class="title">{token.node_name}</td>
                       <td data-name="Device">{token.device_id && <a href={link(['devices', token.device_id])}>{token.device_id}</a>}</td>
@@ -252,6 +255,11 @@ function Tokens({ tokens }: { tokens: ReturnType<typeof useLoad<Schema['TokenLis
                   ))}
                 </tbody>
               </table>
+              {!all && data.tokens.length > FEW && (
+                <div class="empty">
+                  <Button onClick={() => showAll(true)}>Show all {data.tokens.length}</Button>
+                </div>
+              )}
             </div>
           )
         }

@@ -24,8 +24,8 @@ export function AuditLog() {
       pad={false}
       actions={
         <>
-          <input type="search" aria-label="Only this actor" placeholder="Who" value={actor} onChange={(e) => refine({ actor: e.currentTarget.value.trim() })} style={{ width: '130px' }} />
-          <select aria-label="Only this outcome" value={outcome} onChange={(e) => refine({ outcome: e.currentTarget.value })} style={{ width: '130px' }}>
+          <input type="search" aria-label="Only this actor" placeholder="Who" value={actor} onChange={(e) => refine({ actor: e.currentTarget.value.trim() })} size={10} />
+          <select aria-label="Only this outcome" value={outcome} onChange={(e) => refine({ outcome: e.currentTarget.value })}>
             <option value="">All outcomes</option>
             <option value="done">Done</option>
             <option value="refused">Refused</option>
@@ -67,8 +67,10 @@ export function AuditLog() {
                     <tr key={entry.id}>
                       <td data-name="When" class="tight">{fullTime(entry.timestamp)}</td>
                       <td data-name="Who">
-                        {entry.actor}
-                        {entry.role && <span class="quiet small"> {entry.role}</span>}
+                        <span>
+                          {entry.actor}
+                          {entry.role && <span class="quiet small"> {entry.role}</span>}
+                        </span>
                       </td>
                       <td class="title">
                         <code>

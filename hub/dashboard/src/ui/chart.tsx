@@ -14,6 +14,9 @@ interface Props {
   max?: number;
 }
 
+/** Seconds that are shown at least: a few points are no line over all of the width. */
+const SHORTEST = 300;
+
 const css = (name: string): string => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** `light-dark(a, b)` and the like as a plain colour, which a canvas needs. */
@@ -24,6 +27,12 @@ function colour(name: string): string {
   const found = getComputedStyle(probe).color;
   probe.remove();
   return found;
+}
+
+function padded(times: number[], values: (number | null)[]): uPlot.AlignedData {
+  const last = times.at(-1) ?? Date.now() / 1000;
+  const first = times[0] ?? last;
+  return last - first < SHORTEST ? [[last - SHORTEST, ...times], [null, ...values]] : [times, values];
 }
 
 export function Chart({ label, unit, times, values, max }: Props) {
@@ -43,14 +52,15 @@ export function Chart({ label, unit, times, values, max }: Props) {
         height: 130,
         legend: { show: false },
         cursor: { y: false, points: { size: 7 } },
+        padding: [8, 12, 0, 0],
         scales: { y: { range: (_, low, high) => (max ? [0, max] : low === null ? [0, 100] : [Math.floor(low - 2), Math.ceil(high + 2)]) } },
         axes: [
-          { ...axis, space: 70, values: (_, at) => at.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
+          { ...axis, size: 26, space: 70, values: (_, at) => at.map((t) => new Date(t * 1000).toTimeString().slice(0, 8)) },
           { ...axis, size: 44, space: 34, values: (_, at) => at.map((v) => `${v}${unit}`) },
         ],
-        series: [{}, { label, stroke: line, width: 2, fill: line.replace('rgb(', 'rgba(').replace(')', ', 0.12)'), spanGaps: false, points: { show: (u) => u.data[0].length < 3, size: 5 } }],
+        series: [{}, { label, stroke: line, width: 2, fill: line.replace('rgb(', 'rgba(').replace(')', ', 0.12)'), spanGaps: false, points: { show: (u) => u.data[0].length < 4, size: 5 } }],
       },
-      [times, values] as uPlot.AlignedData,
+      padded(times, values),
       box,
     );
     plot.current = made;
@@ -63,7 +73,7 @@ export function Chart({ label, unit, times, values, max }: Props) {
     };
   }, [shade, unit, label, max]);
   useEffect(() => {
-    plot.current?.setData([times, values] as uPlot.AlignedData);
+    plot.current?.setData(padded(times, values));
   }, [times, values, times.length]);
   const last = values.findLast((value) => value !== null);
   return <div class="chart" ref={place} role="img" aria-label={last == null ? `${label}: nothing measured yet` : `${label} over time, ${Math.round(last)}${unit} at last`} />;

@@ -1,0 +1,58 @@
+// What the stories do again and again.
+
+import AxeBuilder from '@axe-core/playwright';
+import { expect, type Page } from '@playwright/test';
+import { ADMIN, type World } from './world';
+
+export async function logIn(page: Page, world: World, who = ADMIN, at = ''): Promise<void> {
+  await page.goto(`${world.url}/${at}`);
+  await page.getByLabel('User').fill(who.username);
+  await page.getByLabel('Password').fill(who.password);
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await expect(page.getByRole('main').getByRole('heading', { level: 1 })).toBeVisible();
+}
+
+export async function open(page: Page, path: string): Promise<void> {
+  await page.evaluate((hash) => (location.hash = hash), `#/${path}`);
+  await expect(page.getByRole('main').getByRole('heading', { level: 1 })).toBeVisible();
+}
+
+/** Nothing is on its way any more. */
+export async function settled(page: Page): Promise<void> {
+  await expect(page.locator('.skeleton')).toHaveCount(0);
+  await page.evaluate(async () => {
+    const pictures = [...document.images].filter((image) => !image.complete && image.getBoundingClientRect().top < innerHeight);
+    await Promise.all(pictures.map((image) => new Promise((done) => image.addEventListener('load', done, { once: true }) ?? setTimeout(done, 3000))));
+  });
+}
+
+/** Breaches of accessibility that keep somebody out. Swagger's own page is not ours. */
+export async function breaches(page: Page): Promise<string[]> {
+  const found = await new AxeBuilder({ page }).exclude('iframe').analyze();
+  return found.violations
+    .filter((one) => one.impact === 'serious' || one.impact === 'critical')
+    .map((one) => `${one.id}: ${one.help}: ${one.nodes.map((node) => node.target.join(' ')).join(', ')}`);
+}
+
+/** All pages, with what has to be there. */
+export const PAGES = [
+  'devices',
+  'devices/cam-1',
+  'devices/cam-1/commands',
+  'devices/cam-1/configuration',
+  'devices/cam-1/diagnostics',
+  'devices/cam-1/logs',
+  'detections',
+  'commands',
+  'alerts',
+  'join',
+  'apps',
+  'backups',
+  'security/users',
+  'security/keys',
+  'security/certificates',
+  'security/log',
+  'security/password',
+  'settings',
+  'api',
+];
