@@ -11,6 +11,7 @@ export default defineConfig({
   expect: { timeout: 60_000 },
   reporter: [['list']],
   use: {
+    actionTimeout: 60_000,
     trace: 'retain-on-failure',
     viewport: { width: 1360, height: 900 },
     launchOptions: {

@@ -1,8 +1,26 @@
 // What the stories do again and again.
 
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import AxeBuilder from '@axe-core/playwright';
-import { expect, type Page } from '@playwright/test';
+import { type Browser, type BrowserContextOptions, expect, type Page } from '@playwright/test';
 import { ADMIN, type World } from './world';
+
+const DIST = join(import.meta.dirname, '../dist');
+
+/** A tab of its own. With `DASHBOARD_DIST=1` its files are those of `dist/`, under the hub's own
+ * policy: while one works on pages, the hub need not be built for each change. */
+export async function tab(browser: Browser, world: World, options: BrowserContextOptions = {}): Promise<Page> {
+  const context = await browser.newContext(options);
+  if (process.env.DASHBOARD_DIST) {
+    const policy = (await fetch(`${world.url}/`)).headers.get('content-security-policy') ?? '';
+    await context.route(/\/(assets\/.*|icon\.svg|)$/, (route) => {
+      const path = join(DIST, new URL(route.request().url()).pathname.replace(/^\/$/, 'index.html'));
+      return existsSync(path) ? route.fulfill({ path, headers: { 'Content-Security-Policy': policy } }) : route.fallback();
+    });
+  }
+  return context.newPage();
+}
 
 export async function logIn(page: Page, world: World, who = ADMIN, at = ''): Promise<void> {
   await page.goto(`${world.url}/${at}`);

@@ -5,7 +5,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, type Page, test } from '@playwright/test';
 import { COMMANDS } from '../src/commands/schema';
-import { breaches, logIn, open, PAGES, settled } from './pages';
+import { breaches, logIn, open, PAGES, settled, tab } from './pages';
 import { ADMIN, eventually, World } from './world';
 
 test.describe.configure({ mode: 'serial' });
@@ -17,7 +17,7 @@ const complaints: string[] = [];
 
 test.beforeAll(async ({ browser }) => {
   world = await World.start();
-  page = await browser.newPage();
+  page = await tab(browser, world);
   page.on('pageerror', (error) => complaints.push(String(error)));
   page.on('console', (message) => message.type() === 'error' && !/Failed to load resource|net::ERR/.test(message.text()) && complaints.push(message.text()));
   page.on('request', (request) => new URL(request.url()).host === world.ready.http || /^(data|blob):/.test(request.url()) || complaints.push(`a request to ${request.url()}`));
@@ -90,14 +90,14 @@ test('a picture is taken and shown', async () => {
   await page.getByRole('button', { name: 'Capture' }).click();
   const dialog = page.getByRole('dialog', { name: 'Capture' });
   await expect(dialog.getByText('Completed')).toBeVisible();
-  await seen(dialog.getByRole('img', { name: 'Taken by cam-1' }));
+  await whole(dialog.getByRole('img', { name: 'Taken by cam-1' }));
   await page.keyboard.press('Escape');
   await expect(dialog).toHaveCount(0);
   await expect(page.getByText('taken by command')).toBeVisible();
 });
 
 /** The picture has come, whole. */
-async function seen(image: ReturnType<Page['getByRole']>): Promise<void> {
+async function whole(image: ReturnType<Page['getByRole']>): Promise<void> {
   await expect.poll(() => image.evaluate((element) => (element instanceof HTMLImageElement ? element.naturalWidth : 0))).toBeGreaterThan(100);
 }
 
@@ -124,7 +124,7 @@ test('detection is started by a form, and what is seen is on the wall with its b
   await page.getByLabel('Object').selectOption('person');
   await expect(wall.first()).toContainText('Person');
   const image = wall.first().getByRole('img');
-  await seen(image);
+  await whole(image);
   expect(await image.getAttribute('src')).toContain('boxes=true');
   // The same picture without its box is another one.
   const [drawn, plain] = await page.evaluate(async (source) => {
@@ -209,7 +209,7 @@ test('a hub that is gone is said to be, and what is shown is not called live', a
 test('who may not do something is not offered it', async ({ browser }) => {
   const vera = { username: 'vera', password: 'a password of vera' };
   await world.call('POST', '/api/kubeedge/users', { ...vera, role: 'viewer' });
-  const other = await browser.newPage();
+  const other = await tab(browser, world);
   await logIn(other, world, vera);
   await expect(other.getByRole('navigation').getByRole('link', { name: 'Fleet' })).toBeVisible();
   for (const name of ['Join', 'Backups']) await expect(other.getByRole('navigation').getByRole('link', { name })).toHaveCount(0);
@@ -231,11 +231,11 @@ test('who may not do something is not offered it', async ({ browser }) => {
   await other.getByLabel('Password').fill('another password of vera');
   await other.getByRole('button', { name: 'Log in' }).click();
   await expect(other.getByRole('heading', { name: 'Alerts' })).toBeVisible();
-  await other.close();
+  await other.context().close();
 });
 
 test('a thousand devices are a list of a few rows', async ({ browser }) => {
-  const many = await browser.newPage();
+  const many = await tab(browser, world);
   const names = Array.from({ length: 1000 }, (_, i) => `dev-${String(i).padStart(4, '0')}`);
   const now = new Date().toISOString().replace(/\.\d+/, '');
   await many.route('**/api/kubeedge/devices?*', (route) => {
@@ -253,7 +253,7 @@ test('a thousand devices are a list of a few rows', async ({ browser }) => {
   await expect(many.getByRole('link', { name: 'dev-0999' })).toBeVisible();
   await many.getByRole('searchbox').fill('dev-0500');
   await expect(many.getByText('1 device shown')).toBeVisible();
-  await many.close();
+  await many.context().close();
 });
 
 test('every page can be used by everybody, in both themes and on a phone', async ({ browser }) => {
@@ -264,21 +264,20 @@ test('every page can be used by everybody, in both themes and on a phone', async
     ['dark', 1360, 900, 'dark'],
     ['phone', 390, 844, 'light'],
   ] as const) {
-    const context = await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: 'reduce' });
-    const tab = await context.newPage();
-    await tab.goto(`${world.url}/`);
-    await tab.screenshot({ path: `screenshots/${name}-login.png` });
-    found.push(...(await breaches(tab)).map((one) => `${name} login: ${one}`));
-    await logIn(tab, world);
+    const seen = await tab(browser, world, { viewport: { width, height }, colorScheme, reducedMotion: 'reduce' });
+    await seen.goto(`${world.url}/`);
+    await seen.screenshot({ path: `screenshots/${name}-login.png` });
+    found.push(...(await breaches(seen)).map((one) => `${name} login: ${one}`));
+    await logIn(seen, world);
     for (const path of PAGES) {
-      await open(tab, path);
-      await settled(tab);
-      found.push(...(await breaches(tab)).map((one) => `${name} ${path}: ${one}`));
-      const wide = await tab.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      await open(seen, path);
+      await settled(seen);
+      found.push(...(await breaches(seen)).map((one) => `${name} ${path}: ${one}`));
+      const wide = await seen.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (wide > 0) found.push(`${name} ${path}: ${wide} px wider than the window`);
-      await tab.screenshot({ path: `screenshots/${name}-${path.replaceAll('/', '-')}.png`, fullPage: true });
+      await seen.screenshot({ path: `screenshots/${name}-${path.replaceAll('/', '-')}.png`, fullPage: true });
     }
-    await context.close();
+    await seen.context().close();
   }
   expect(found).toEqual([]);
 });
