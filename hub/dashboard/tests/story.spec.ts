@@ -256,31 +256,36 @@ test('a thousand devices are a list of a few rows', async ({ browser }) => {
   await many.context().close();
 });
 
-test('every page can be used by everybody, in both themes and on a phone', async ({ browser }) => {
-  await world.call('POST', '/api/kubeedge/users', { username: 'otto', password: 'a password of otto', role: 'operator' });
-  const found: string[] = [];
-  for (const [name, width, height, colorScheme] of [
-    ['light', 1360, 900, 'light'],
-    ['dark', 1360, 900, 'dark'],
-    ['phone', 390, 844, 'light'],
-  ] as const) {
+/** What there is to look at, and what axe looks at: colours are all that a theme changes. */
+const LOOKS = [
+  { name: 'light', width: 1360, height: 1000, colorScheme: 'light', rules: [] },
+  { name: 'dark', width: 1360, height: 1000, colorScheme: 'dark', rules: ['color-contrast'] },
+  { name: 'phone', width: 390, height: 844, colorScheme: 'light', rules: ['target-size', 'scrollable-region-focusable', 'label', 'button-name'] },
+] as const;
+
+for (const { name, width, height, colorScheme, rules } of LOOKS) {
+  test(`every page can be used by everybody: ${name}`, async ({ browser }) => {
+    // They have done their part, and a machine may have two cores.
+    for (let i = 0; i < 20; i++) await world.kill(`pi-${String(i).padStart(2, '0')}`);
+    const found: string[] = [];
     const seen = await tab(browser, world, { viewport: { width, height }, colorScheme, reducedMotion: 'reduce' });
     await seen.goto(`${world.url}/`);
+    await expect(seen.getByLabel('User')).toBeVisible();
     await seen.screenshot({ path: `screenshots/${name}-login.png` });
-    found.push(...(await breaches(seen)).map((one) => `${name} login: ${one}`));
+    found.push(...(await breaches(seen, rules)).map((one) => `login: ${one}`));
     await logIn(seen, world);
     for (const path of PAGES) {
       await open(seen, path);
       await settled(seen);
-      found.push(...(await breaches(seen)).map((one) => `${name} ${path}: ${one}`));
+      found.push(...(await breaches(seen, rules)).map((one) => `${path}: ${one}`));
       const wide = await seen.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      if (wide > 0) found.push(`${name} ${path}: ${wide} px wider than the window`);
-      await seen.screenshot({ path: `screenshots/${name}-${path.replaceAll('/', '-')}.png`, fullPage: true });
+      if (wide > 0) found.push(`${path}: ${wide} px wider than the window`);
+      await seen.screenshot({ path: `screenshots/${name}-${path.replaceAll('/', '-')}.png`, fullPage: name === 'phone' });
     }
     await seen.context().close();
-  }
-  expect(found).toEqual([]);
-});
+    expect(found).toEqual([]);
+  });
+}
 
 test('no page complained, and none asked anybody else', () => {
   expect(complaints).toEqual([]);

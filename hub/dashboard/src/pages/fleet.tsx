@@ -205,13 +205,19 @@ function DeviceRow({ device, selected, toggle }: { device: Device; selected: boo
       </span>
       <span role="cell" class="wide narrow-hide">{online && device.temperature !== null ? `${Math.round(device.temperature)} °C` : '–'}</span>
       <span role="cell" class="wide narrow-hide">
-        {online && device.camera === 'ready' ? device.detecting ? <Badge tone="info">Detects</Badge> : 'Ready' : online && device.camera ? <Badge tone="warn">{device.camera}</Badge> : '–'}
+        <CameraState device={device} online={online} />
       </span>
       <span role="cell" class="narrow-hide quiet">
         <Ago at={device.last_seen} />
       </span>
     </>
   );
+}
+
+function CameraState({ device, online }: { device: Device; online: boolean }) {
+  if (!online || !device.camera || device.camera === 'none') return <>–</>;
+  if (device.camera !== 'ready') return <Badge tone="warn">{device.camera}</Badge>;
+  return device.detecting ? <Badge tone="info">Detects</Badge> : <>Ready</>;
 }
 
 function Tiles({ online, offline, pending }: { online: number; offline: number; pending: number }) {
