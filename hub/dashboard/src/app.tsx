@@ -5,7 +5,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { get, heldUntil } from './api/client';
 import { live, retryNow, start, stop } from './api/live';
 import { end, may, type Role, session } from './api/session';
-import { useEvents, useLoad } from './api/use';
+import { useEvents, useLoad, useThrottle } from './api/use';
 import { keepFleet } from './fleet/store';
 import { Alerts } from './pages/alerts';
 import { Api } from './pages/api';
@@ -117,7 +117,8 @@ function Shell() {
 
 function Side({ current, open, close }: { current: string; open: boolean; close: () => void }) {
   const alerts = useLoad((signal) => get('/api/kubeedge/alerts', { query: { active: true, limit: 1 }, signal }), []);
-  useEvents((events) => events.some((event) => event.event === 'alert') && alerts.reload());
+  const again = useThrottle(alerts.reload, 5000);
+  useEvents((events) => events.some((event) => event.event === 'alert') && again());
   const active = alerts.data?.count ?? 0;
   const user = session.value?.user;
   return (

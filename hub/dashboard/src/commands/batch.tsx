@@ -83,7 +83,7 @@ listen((events) => {
 /** What the stream did not tell is asked for, until all have ended. */
 async function follow(id: number): Promise<void> {
   for (;;) {
-    await new Promise((done) => setTimeout(done, 3000));
+    await new Promise((done) => setTimeout(done, 6000));
     const batch = batches.value.find((known) => known.id === id);
     const open = batch?.lines.filter((line) => line.state !== 'refused' && line.state !== 'waiting' && isOpen(line.state)) ?? [];
     if (!batch || open.length === 0) return;

@@ -54,8 +54,9 @@ export function CommandDetail({ id }: { id: string }) {
   const command = useLoad((signal) => get('/api/kubeedge/command/{command_id}/status', { path: { command_id: id }, signal }), [id]);
   const open = command.data !== null && isOpen(command.data.status);
   useEvents((events) => events.some((event) => event['command_id'] === id) && command.reload());
-  // That it was sent, or runs, is no event.
-  usePolling(command.reload, 2000, open);
+  // That it was sent, or runs, is no event; it is so soon, or for long.
+  const isYoung = open && Date.now() - Date.parse(command.data?.sent_at ?? '') < 15_000;
+  usePolling(command.reload, isYoung ? 1500 : 6000, open);
   const cancel = useAction(() => del('/api/kubeedge/command/{command_id}', { path: { command_id: id } }), command.reload);
   const known = command.data;
   if (!known) return command.error ? <Trouble problem={command.error} retry={command.reload} /> : <Skeleton />;

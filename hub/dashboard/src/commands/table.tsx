@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { get } from '../api/client';
-import { useEvents, useLoad, usePolling } from '../api/use';
+import { useEvents, useLoad, usePolling, useThrottle } from '../api/use';
 import { link } from '../route';
 import { words } from '../ui/format';
 import { Dialog } from '../ui/dialog';
@@ -25,6 +25,7 @@ export function CommandTable({ device, command, status, limit = 50, brief = fals
     (signal) => get('/api/kubeedge/commands', { query: { device_id: device, command: command || undefined, status: status || undefined, limit: most }, signal }),
     [device, command, status, most],
   );
+  const again = useThrottle(list.reload, 3000);
   // One fetch for many events: a fan-out has as many of them as devices.
   useEvents((events) => {
     const mine = events.filter((event) => (event.event === 'command_sent' || event.event === 'command_result') && (!device || event.device_id === device));
@@ -37,9 +38,9 @@ export function CommandTable({ device, command, status, limit = 50, brief = fals
         return event ? { ...known, status: event['status'] as CommandState, result: event['result'] as Command['result'], completed_at: event.timestamp } : known;
       }),
     }));
-    if (mine.some((event) => event.event === 'command_sent')) list.reload();
+    if (mine.some((event) => event.event === 'command_sent')) again();
   });
-  usePolling(list.reload, 4000, list.data?.commands.some((known) => isOpen(known.status)) ?? false);
+  usePolling(list.reload, 6000, list.data?.commands.some((known) => isOpen(known.status)) ?? false);
   return (
     <Await of={list}>
       {(data) =>

@@ -97,6 +97,10 @@ function measure(device: Device, event: LiveEvent): void {
   device.history = [...device.history.slice(1 - MOST), { at, cpu: device.cpu, memory: device.memory, temperature: device.temperature }];
 }
 
+/** How often, at most, the list is fetched for devices that are not in it, ms. */
+const BETWEEN = 2000;
+let askedAt = 0;
+
 function apply(events: LiveEvent[]): void {
   let changed = false;
   let unknown = false;
@@ -119,7 +123,10 @@ function apply(events: LiveEvent[]): void {
     }
   }
   if (changed) version.value++;
-  if (unknown) void load();
+  if (unknown && Date.now() - askedAt > BETWEEN) {
+    askedAt = Date.now();
+    void load();
+  }
 }
 
 let stop: (() => void)[] = [];

@@ -1,7 +1,7 @@
 // Alerts: what is wrong, and what was.
 
 import { get } from '../api/client';
-import { useEvents, useLoad } from '../api/use';
+import { useEvents, useLoad, useThrottle } from '../api/use';
 import { link, refine, route } from '../route';
 import { fullTime, plural, span, words } from '../ui/format';
 import { Ago, Await, Badge, Empty, Field, Head, Panel } from '../ui/parts';
@@ -17,7 +17,8 @@ export function Alerts() {
     (signal) => get('/api/kubeedge/alerts', { query: { limit: 200, active: which === 'all' ? undefined : which === 'active', type: type || undefined, device_id: device || undefined }, signal }),
     [which, type, device],
   );
-  useEvents((events) => events.some((event) => event.event === 'alert') && list.reload());
+  const again = useThrottle(list.reload, 3000);
+  useEvents((events) => events.some((event) => event.event === 'alert') && again());
   const types = [...new Set([...TYPES, ...(list.data?.alerts.map((alert) => alert.type) ?? [])])].sort();
   return (
     <>

@@ -21,7 +21,7 @@ export function Apps() {
   const [removing, remove] = useState<App | null>(null);
   const list = useLoad((signal) => get('/api/kubeedge/apps', { query: { limit: 200, device_id: device || undefined }, signal }), [device]);
   useEvents((events) => events.some((event) => event.event === 'command_result' && ['deploy_app', 'remove_app'].includes(String(event['command']))) && list.reload());
-  usePolling(list.reload, 5000, list.data?.apps.some((app) => app.devices.some((one) => one.status !== 'Running')) ?? false);
+  usePolling(list.reload, 8000, list.data?.apps.some((app) => app.devices.some((one) => one.status !== 'Running')) ?? false);
   const forms = (deploying || changing) && (
     <Deploy
       from={changing}

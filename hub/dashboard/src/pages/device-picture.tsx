@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { get, type Schema } from '../api/client';
 import { may } from '../api/session';
-import { useEvents, useLoad } from '../api/use';
+import { useEvents, useLoad, useThrottle } from '../api/use';
 import { link } from '../route';
 import { fullTime, words } from '../ui/format';
 import { Ago, Await, Empty, Panel } from '../ui/parts';
@@ -18,9 +18,10 @@ const KINDS: Record<Schema['PictureKind'], string> = {
 export function LatestPicture({ id }: { id: string }) {
   const [boxes, draw] = useState(true);
   const list = useLoad((signal) => get('/api/kubeedge/device/{device_id}/pictures', { path: { device_id: id }, query: { limit: 1 }, signal }), [id]);
+  const again = useThrottle(list.reload, 5000);
   useEvents((events) => {
     const mine = events.filter((event) => event.device_id === id);
-    if (mine.some((event) => (event.event === 'command_result' && event['command'] === 'capture_image') || event.event === 'detection')) list.reload();
+    if (mine.some((event) => (event.event === 'command_result' && event['command'] === 'capture_image') || event.event === 'detection')) again();
   });
   return (
     <Panel

@@ -2,7 +2,7 @@
 
 import { useState } from 'preact/hooks';
 import { get } from '../api/client';
-import { useEvents, useLoad, usePolling } from '../api/use';
+import { useEvents, useLoad, usePolling, useThrottle } from '../api/use';
 import { plural, time, words } from '../ui/format';
 import { Await, Empty, Panel } from '../ui/parts';
 
@@ -18,7 +18,8 @@ const LANES = 12;
 export function Timeline({ id }: { id: string }) {
   const [seconds, reach] = useState(900);
   const list = useLoad((signal) => get('/api/kubeedge/detections', { query: { device_id: id, limit: MOST }, signal }), [id]);
-  useEvents((events) => events.some((event) => event.event === 'detection' && event.device_id === id) && list.reload());
+  const again = useThrottle(list.reload, 8000);
+  useEvents((events) => events.some((event) => event.event === 'detection' && event.device_id === id) && again());
   // The window moves on when nothing happens, too.
   usePolling(list.reload, 30_000, true);
   return (

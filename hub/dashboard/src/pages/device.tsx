@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import { del, get, post, type Schema } from '../api/client';
 import { may } from '../api/session';
-import { useEvents, useLoad } from '../api/use';
+import { useEvents, useLoad, useThrottle } from '../api/use';
 import { CommandForm } from '../commands/form';
 import { CommandDetail } from '../commands/life';
 import { CommandTable } from '../commands/table';
@@ -35,9 +35,10 @@ export function DevicePage({ id }: { id: string }) {
   const details = useLoad((signal) => get('/api/kubeedge/device/{device_id}', { path: { device_id: id }, signal }), [id]);
   const [removing, remove] = useState(false);
   const [pending, wait] = useState<string | null>(null);
+  const again = useThrottle(details.reload, 3000);
   useEvents((events) => {
     const mine = events.filter((event) => event.device_id === id);
-    if (mine.some((event) => event.event === 'node_joined' || event.event === 'node_left' || event.event === 'alert')) details.reload();
+    if (mine.some((event) => event.event === 'node_joined' || event.event === 'node_left' || event.event === 'alert')) again();
   });
   const capture = useAction(() => post('/api/kubeedge/device/{device_id}/command', { path: { device_id: id }, body: { command: 'capture_image' } }), (sent) => wait(sent.command_id));
   void version.value;

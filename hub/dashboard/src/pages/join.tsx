@@ -4,7 +4,7 @@ import { useEffect, useState } from 'preact/hooks';
 import { encode } from 'uqr';
 import { del, get, post, type Schema } from '../api/client';
 import { may } from '../api/session';
-import { useEvents, useLoad } from '../api/use';
+import { useEvents, useLoad, useThrottle } from '../api/use';
 import { DeviceBadge } from '../fleet/badge';
 import { deviceOf, load, standing, version } from '../fleet/store';
 import { link } from '../route';
@@ -21,7 +21,8 @@ const DEVICE = '[A-Za-z0-9]([A-Za-z0-9._\\-]*[A-Za-z0-9])?';
 export function Join() {
   const [made, keep] = useState<Joined | null>(null);
   const tokens = useLoad((signal) => get('/api/kubeedge/tokens', { query: { limit: 100 }, signal }), []);
-  useEvents((events) => events.some((event) => event.event === 'node_joined') && tokens.reload());
+  const again = useThrottle(tokens.reload, 3000);
+  useEvents((events) => events.some((event) => event.event === 'node_joined') && again());
   return (
     <>
       <Head title="Join" note="A device joins with one line. The token in it works once, for its node only." />
