@@ -37,7 +37,7 @@ export function DeviceCharts({ id, status }: { id: string; status: Schema['Devic
         <Chart label="Memory" unit="%" times={data.times} values={data.memory} max={100} />
       </Panel>
       <Panel title="Temperature" actions={heat !== null && <b>{Math.round(heat)} °C</b>}>
-        {heat === null ? <p class="quiet chart">This device has no sensor for it.</p> : <Chart label="Temperature" unit="°" times={data.times} values={data.temperature} />}
+        {heat === null ? <p class="quiet">This device has no sensor for it.</p> : <Chart label="Temperature" unit="°" times={data.times} values={data.temperature} />}
       </Panel>
     </div>
   );
