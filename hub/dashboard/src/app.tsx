@@ -22,7 +22,8 @@ import { Settings } from './pages/settings';
 import { link, route } from './route';
 import { time, words } from './ui/format';
 import { Icon, type IconName } from './ui/icons';
-import { Notes } from './ui/notes';
+import { Boundary } from './ui/boundary';
+import { Notes, tell } from './ui/notes';
 import { Badge, Button, Empty } from './ui/parts';
 import { theme, turn } from './ui/theme';
 
@@ -104,7 +105,7 @@ function Shell() {
                 <a href="#/devices">Go to the fleet</a>
               </Empty>
             ) : may(place.role) ? (
-              place.page()
+              <Boundary key={page}>{place.page()}</Boundary>
             ) : (
               <Empty title={`${place.label} is for the role ${place.role}`}>Your role is {session.value?.user.role}. An administrator can change it.</Empty>
             )}
@@ -170,6 +171,11 @@ function Lost() {
   const [, tick] = useState(0);
   const state = live.value;
   const held = heldUntil.value > Date.now();
+  const before = useRef(state.kind);
+  useEffect(() => {
+    if (state.kind === 'live' && before.current === 'lost') tell('Live again. What was missed has been fetched.');
+    before.current = state.kind;
+  }, [state.kind]);
   useEffect(() => {
     if (state.kind !== 'lost' && !held) return;
     const timer = setInterval(() => tick((n) => n + 1), 500);

@@ -87,7 +87,7 @@ test('a node joins with the line of the page, and is seen to arrive', async () =
 });
 
 test('a picture is taken and shown', async () => {
-  await page.getByRole('button', { name: 'Capture' }).click();
+  await page.getByRole('button', { name: 'Capture', exact: true }).click();
   const dialog = page.getByRole('dialog', { name: 'Capture' });
   await expect(dialog.getByText('Completed')).toBeVisible();
   await whole(dialog.getByRole('img', { name: 'Taken by cam-1' }));
@@ -202,6 +202,7 @@ test('a hub that is gone is said to be, and what is shown is not called live', a
   await world.startHub();
   await page.getByRole('button', { name: 'Try now' }).click({ timeout: 5000 }).catch(() => {});
   await expect(page.getByText('Live', { exact: true }).first()).toBeVisible();
+  await expect(page.getByText('Live again.')).toBeVisible();
   await expect(page.getByText(/Not live\./)).toHaveCount(0);
   await expect(page.getByRole('row', { name: /cam-1 .*Online/ })).toBeVisible();
 });
@@ -215,7 +216,7 @@ test('who may not do something is not offered it', async ({ browser }) => {
   for (const name of ['Join', 'Backups']) await expect(other.getByRole('navigation').getByRole('link', { name })).toHaveCount(0);
   await expect(other.getByRole('checkbox')).toHaveCount(0);
   await open(other, 'devices/cam-1');
-  for (const name of ['Capture', 'Remove']) await expect(other.getByRole('button', { name })).toHaveCount(0);
+  for (const name of ['Capture', 'Remove']) await expect(other.getByRole('button', { name, exact: true })).toHaveCount(0);
   await open(other, 'commands');
   await expect(other.getByRole('button', { name: /Send|Choose devices/ })).toHaveCount(0);
   await open(other, 'security');

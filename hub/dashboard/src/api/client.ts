@@ -64,7 +64,7 @@ async function request(method: string, url: string, args: { body?: unknown; sign
   if (token) headers['Authorization'] = `Bearer ${token}`;
   if (args.body !== undefined) headers['Content-Type'] = 'application/json';
   // A POST that is sent again after its answer was lost is done once.
-  if (method === 'POST' && token) headers['Idempotency-Key'] = crypto.getRandomValues(new Uint32Array(4)).join('-');
+  if (method === 'POST' && token && !url.endsWith('/auth/ticket')) headers['Idempotency-Key'] = crypto.getRandomValues(new Uint32Array(4)).join('-');
   for (let tries = 0; ; tries++) {
     const signals = [AbortSignal.timeout(LONGEST), ...(args.signal ? [args.signal] : [])];
     let response: Response;
@@ -128,9 +128,16 @@ export const post = caller('post');
 export const put = caller('put');
 export const del = caller('delete');
 
-/** A picture's address on this very origin, whatever the hub is called elsewhere. */
-export function pictureUrl(url: string, boxes: boolean): string {
+/** A link of the API as one on this very origin, whatever the hub is called elsewhere; null where
+ * it is none. Results are what devices say, so nothing else of a link is believed. */
+export function ownLink(url: string): string | null {
+  if (!URL.canParse(url, location.href)) return null;
   const parsed = new URL(url, location.href);
-  if (boxes) parsed.searchParams.set('boxes', 'true');
-  return parsed.pathname + parsed.search;
+  return parsed.pathname.startsWith('/api/') ? parsed.pathname + parsed.search : null;
+}
+
+/** A picture's address, with what was detected in it or without. */
+export function pictureUrl(url: string, boxes: boolean): string | null {
+  const own = ownLink(url);
+  return own && boxes ? `${own}${own.includes('?') ? '&' : '?'}boxes=true` : own;
 }

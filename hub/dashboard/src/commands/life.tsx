@@ -1,7 +1,7 @@
 // A command's life, in words.
 
 import { useEffect, useState } from 'preact/hooks';
-import { del, get, type Schema } from '../api/client';
+import { del, get, ownLink, type Schema } from '../api/client';
 import { may } from '../api/session';
 import { useEvents, useLoad, usePolling } from '../api/use';
 import { link } from '../route';
@@ -62,7 +62,7 @@ export function CommandDetail({ id }: { id: string }) {
   if (!known) return command.error ? <Trouble problem={command.error} retry={command.reload} /> : <Skeleton />;
   const result = (known.result ?? null) as Record<string, unknown> | null;
   const url = typeof result?.['image_url'] === 'string' ? result['image_url'] : null;
-  const file = typeof result?.['file_url'] === 'string' ? result['file_url'] : null;
+  const file = typeof result?.['file_url'] === 'string' ? ownLink(result['file_url']) : null;
   return (
     <div class="stack" aria-live="polite">
       <Facts
