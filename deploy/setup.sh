@@ -42,8 +42,8 @@ graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
 weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
 # What builds the dashboard, where this machine has none or an older one: release, and hashes.
 node_version=22.23.3
-node_x64="d09e299258c24f7cdf6f5d5ec185e3a56512b27a697113735dac909f1cac7b8d  node/bin/node"
-node_arm64="fde6a4bf8d0562f7751d1a2d6cb9b417c4cfe107bbcb0aa3e9a24e125e348f48  node/bin/node"
+node_x64="fde6a4bf8d0562f7751d1a2d6cb9b417c4cfe107bbcb0aa3e9a24e125e348f48  node/bin/node"
+node_arm64="d09e299258c24f7cdf6f5d5ec185e3a56512b27a697113735dac909f1cac7b8d  node/bin/node"
 kubectl="ab209d0c5134b61486a0486585604a616a5bb2fc07df46d304b3c95817b2d79f  bin/kubectl"
 # Of the picture files of photograph_package: a person, a cat, a cup.
 photographs=(
