@@ -102,6 +102,12 @@ export function Apps() {
   );
 }
 
+/** Why it is as it is, and how it does. */
+function saidOf(one: App['devices'][number]): string {
+  const said = [one.message ?? one.reason, one.health && `health: ${one.health}`, one.restarts ? `restarted ${plural(one.restarts, 'time')}` : null, one.node && `on node ${one.node}`];
+  return said.filter(Boolean).join(', ');
+}
+
 function AppDevices({ app }: { app: App }) {
   return (
     <div class="table-box">
@@ -129,7 +135,7 @@ function AppDevices({ app }: { app: App }) {
                 <code>{one.image}</code>
               </td>
               <td data-name="Port">{one.port ?? ''}</td>
-              <td data-name="Said" class="quiet">{one.message ?? one.reason ?? ''}</td>
+              <td data-name="Said" class="quiet">{saidOf(one)}</td>
               <td data-name="Changed" class="tight">
                 <Ago at={one.updated_at} />
               </td>
@@ -148,7 +154,8 @@ function Deploy({ from, close, done }: { from: App | null; close: () => void; do
   const [config, setConfig] = useState('');
   const [cpu, setCpu] = useState(from?.resources.cpu ?? '');
   const [memory, setMemory] = useState(from?.resources.memory ?? '');
-  const [ports, setPorts] = useState('');
+  const [ports, setPorts] = useState(from?.ports?.map((port) => `${port.host}:${port.container}`).join(', ') ?? '');
+  const [secrets, setSecrets] = useState('');
   const [devices, choose] = useState<ReadonlySet<string>>(new Set(from?.devices.map((one) => one.device_id) ?? []));
   const [fault, blame] = useState<{ config?: string; ports?: string }>({});
   const { busy, problem, run } = useAction(
@@ -176,6 +183,7 @@ function Deploy({ from, close, done }: { from: App | null; close: () => void; do
       if (pairs.some((pair) => !pair)) faults.ports = 'Like 8080:80, host first.';
       else body.ports = pairs.map((pair) => ({ host: Number(pair?.[1]), container: Number(pair?.[2]) }));
     }
+    if (secrets.trim()) body.image_pull_secrets = secrets.split(/[ ,]+/).filter(Boolean);
     if (cpu || memory) body.resources = { cpu: cpu || null, memory: memory || null };
     blame(faults);
     if (Object.keys(faults).length === 0) void run(body);
@@ -195,6 +203,9 @@ function Deploy({ from, close, done }: { from: App | null; close: () => void; do
             {(props) => <input {...props} value={ports} onInput={(e) => setPorts(e.currentTarget.value)} placeholder="8080:80" autocomplete="off" />}
           </Field>
         </div>
+        <Field label="Image pull secrets" help="Of the cluster, where it runs the app; a device with an engine of its own has its own.">
+          {(props) => <input {...props} value={secrets} onInput={(e) => setSecrets(e.currentTarget.value)} autocomplete="off" spellcheck={false} />}
+        </Field>
         <fieldset>
           <legend>{plural(devices.size, 'device')} chosen</legend>
           <div class="targets" tabIndex={0} role="group" aria-label="Devices">

@@ -2,7 +2,7 @@ import type { Schema } from '../api/client';
 import { link } from '../route';
 import { Badge, Panel } from '../ui/parts';
 
-const TONES = { Running: 'ok', Pending: 'info', Failed: 'bad', Removing: 'warn' } as const;
+const TONES = { Running: 'ok', Pending: 'info', Failed: 'bad', Removing: 'warn', Unknown: 'warn' } as const;
 
 /** How an app stands on a device. */
 export function AppBadge({ status }: { status: Schema['AppStanding'] }) {
