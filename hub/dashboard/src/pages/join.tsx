@@ -13,7 +13,8 @@ import { Confirm, useAction } from '../ui/dialog';
 import { tell } from '../ui/notes';
 import { Ago, Await, Badge, Button, Copy, Empty, Facts, Field, Head, Panel, Trouble } from '../ui/parts';
 
-type Joined = Schema['DeviceJoined'];
+/** What both ways to a token answer. */
+type Joined = Pick<Schema['DeviceJoined'], 'device_id' | 'node_name' | 'expires_at' | 'join_command'> & { warnings?: string[] };
 
 const NODE = '[a-z0-9]([a-z0-9\\-]*[a-z0-9])?(\\.[a-z0-9]([a-z0-9\\-]*[a-z0-9])?)*';
 const DEVICE = '[A-Za-z0-9]([A-Za-z0-9._\\-]*[A-Za-z0-9])?';
@@ -54,13 +55,13 @@ function NewDevice({ made }: { made: (joined: Joined) => void }) {
   const [type, setType] = useState('camera');
   const [location, setLocation] = useState('');
   const { busy, problem, run } = useAction(
-    async () => {
+    async (): Promise<Joined> => {
       const device_id = device || node;
       const known = deviceOf(device_id);
       // A device that is known and away joins again with a token alone.
       if (known) {
         const token = await post('/api/kubeedge/token/generate', { body: { node_name: known.node_name } });
-        return { ...token, device_id, steps: { token_generated: true, configmap_created: false, device_crd_created: false, rbac_configured: false } } as Joined;
+        return { ...token, device_id };
       }
       return post('/api/kubeedge/device/join', { body: { node_name: node, device_id, device_type: type || null, location: location || null } });
     },
@@ -136,6 +137,11 @@ function Arrival({ made, next }: { made: Joined; next: () => void }) {
               <Copy text={made.join_command} label="Copy the line" />
             </div>
           </div>
+          {made.warnings?.map((warning) => (
+            <p key={warning}>
+              <Badge tone="warn">Cluster</Badge> {warning}
+            </p>
+          ))}
           <details>
             <summary>The agent is not there yet</summary>
             <div class="command-line">
