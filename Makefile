@@ -1,7 +1,7 @@
 # The same commands that CI and the README use. `make` alone lists them.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test check openapi test-cluster test-sdk fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench load fuzz clean
+.PHONY: help setup dashboard build run test test-dashboard check openapi test-cluster test-sdk fmt fmt-check lint deny quick-tests all-tests test-edge test-arm cross deb bench load fuzz clean
 SHELL := /bin/bash
 
 # Stories that concern no store: they need not run on PostgreSQL as well.
@@ -12,16 +12,32 @@ SLOW := schemathesis:: all_that_a_device_missed ten_thousand_deliveries every_st
 STORIES := --test-threads 10
 FUZZ_TARGETS := frame frame_stream join_token ids task_parse
 FUZZ_SECONDS ?= 30
+# What the dashboard is built from; the types of the API are made while it is built.
+PAGES := hub/dashboard
+PAGES_FROM := $(shell find $(PAGES)/src $(PAGES)/public -type f ! -name schema.ts) docs/openapi.json \
+	$(addprefix $(PAGES)/,index.html pack.mjs package.json tsconfig.json vite.config.ts)
+# Node.js that deploy/setup.sh fetched comes before an older one of the system.
+NPM := PATH="$(CURDIR)/.cache/node/bin:$$PATH" PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD=1 npm --prefix $(PAGES)
 DEB_ARCH ?= $(shell dpkg --print-architecture 2>/dev/null)
 AGENT_VERSION = $$(cargo metadata --no-deps --format-version 1 | jq -r '.packages[] | select(.name == "cloudcore-agent").version')
 
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: ## Install system packages, fetch the model and the photographs
 	deploy/setup.sh
 
-build: ## Build hub and agent, optimised but without link-time optimisation
+dashboard: $(PAGES)/dist/index.html ## Build the dashboard, which cargo then puts into the hub
+
+$(PAGES)/dist/index.html: $(PAGES)/node_modules/.package-lock.json $(PAGES_FROM)
+	$(NPM) run --silent build
+
+$(PAGES)/node_modules/.package-lock.json: $(PAGES)/package-lock.json
+	deploy/setup.sh dashboard
+	$(NPM) ci --no-audit --no-fund
+	touch $@
+
+build: dashboard ## Build hub and agent, optimised but without link-time optimisation
 	cargo build --profile quick -p cloudcore-hub -p cloudcore-agent
 
 run: setup build ## Start a hub and an agent that has joined it, on this machine
@@ -56,15 +72,20 @@ deny: ## Check licences, banned and duplicate crates, sources, advisories
 	deploy/advisories.sh
 
 # The end-to-end tests start the binaries, and `cargo test` alone does not build those.
-quick-tests:
+quick-tests: dashboard
 	cargo build --workspace --bins
 	cargo test --workspace -- $(STORIES) $(addprefix --skip ,$(SLOW))
 
-all-tests:
+all-tests: dashboard
 	cargo build --workspace --bins
 	cargo test --workspace -- $(STORIES)
 	CLOUDCORE_TEST_DB=postgres cargo test --package cloudcore-tests --test it -- $(STORIES) \
 		$(addprefix --skip ,$(NO_STORE))
+
+test-dashboard: dashboard ## The dashboard in Chromium, with a real hub and real agents, and a picture of each page
+	deploy/setup.sh test
+	cargo build --workspace --bins
+	$(NPM) test
 
 test-cluster: ## The stories of the cluster on the API server of KUBECONFIG_TEST, or on a scripted one
 	cargo build --workspace --bins

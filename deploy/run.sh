@@ -142,7 +142,7 @@ start_agent() {
 show() {
     cat <<END
 
-  The hub is at http://$http, for agents at $quic (UDP). Log in as $user / $password.
+  The dashboard is at http://$http; log in as $user / $password. Agents reach the hub at $quic (UDP).
   $device is Ready; its camera shows the photographs of .cache/photos in a loop.
   Logs: .cache/run/hub.log, .cache/run/agent.log. Ctrl-C stops both.
 

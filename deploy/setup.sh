@@ -3,7 +3,9 @@
 # what is missing, and needs no network when nothing is.
 #
 #   deploy/setup.sh          what building and running needs: system packages, the detection
-#                            model, three photographs that stand in for a camera
+#                            model, three photographs that stand in for a camera, Node.js
+#   deploy/setup.sh dashboard
+#                            Node.js, which builds the dashboard, and nothing else
 #   deploy/setup.sh test     and what the tests and `make check` need
 #   deploy/setup.sh sdk      what `make test-sdk` needs, beside the hub and the agent
 #   deploy/setup.sh edge     and what `make test-edge` needs: an emulator and a kernel for it, a
@@ -38,6 +40,10 @@ sdk_packages=("httpx==$httpx" pytest==9.2.0 mypy==2.4.1 ruff==0.17.6 build==1.6.
 
 graph_sha256=4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d
 weights_sha256=5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9
+# What builds the dashboard, where this machine has none or an older one: release, and hashes.
+node_version=22.23.3
+node_x64="fde6a4bf8d0562f7751d1a2d6cb9b417c4cfe107bbcb0aa3e9a24e125e348f48  node/bin/node"
+node_arm64="d09e299258c24f7cdf6f5d5ec185e3a56512b27a697113735dac909f1cac7b8d  node/bin/node"
 kubectl="ab209d0c5134b61486a0486585604a616a5bb2fc07df46d304b3c95817b2d79f  bin/kubectl"
 # Of the picture files of photograph_package: a person, a cat, a cup.
 photographs=(
@@ -96,12 +102,14 @@ system_packages() {
     install_packages "${missing[@]}"
     return
   fi
+  if [ "$mode" = dashboard ]; then
+    command -v npm >/dev/null || install_packages npm
+    return
+  fi
   if ! model_ready || ! photographs_ready || [ "$mode" != run ]; then
     python_is_there || missing+=(python3 python3-venv)
   fi
-  if ! model_ready; then
-    command -v npm >/dev/null || missing+=(npm)
-  fi
+  command -v npm >/dev/null || missing+=(npm)
   install_packages "${missing[@]}"
 }
 
@@ -115,6 +123,28 @@ install_packages() {
   say "installing system packages: $*"
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+}
+
+# Node.js 20.19 or newer; one from npm's registry where Debian's is older.
+node_tools() {
+  node -e 'const [a, b] = process.versions.node.split("."); process.exit(a > 20 || (a == 20 && b >= 19) ? 0 : 1)' 2>/dev/null &&
+    return
+  local kind wanted
+  case $(uname -m) in
+    x86_64) kind=x64 wanted=$node_x64 ;;
+    aarch64) kind=arm64 wanted=$node_arm64 ;;
+    *) die "please install Node.js 20.19 or newer" ;;
+  esac
+  verified "$cache" "$wanted" && return
+  make_scratch
+  say "fetching Node.js $node_version from npm (40 MB)"
+  local tarball
+  tarball=$(cd "$scratch" && npm pack --silent "node-linux-$kind@$node_version") || die "npm pack node-linux-$kind failed"
+  mkdir -p "$scratch/node/bin"
+  tar -xzf "$scratch/$tarball" -C "$scratch/node" --strip-components=1 package/bin/node
+  verified "$scratch" "$wanted" || die "npm has another Node.js $node_version than expected"
+  rm -rf "$cache/node"
+  mv "$scratch/node" "$cache/node"
 }
 
 # Servers that the tests start themselves, on ports of their own: what Debian would start beside
@@ -280,6 +310,8 @@ test_tools() {
     # It reads one lock file: what optimisation gains is less than what it costs here.
     cargo install cargo-deny --debug --locked --version "$cargo_deny"
   fi
+  # The dashboard is tested in a real browser.
+  command -v chromium >/dev/null || install_packages chromium
   test_servers
   make_kubectl
   python_packages "${test_packages[@]}"
@@ -372,8 +404,8 @@ cross_tools() {
 }
 
 case $mode in
-  run | test | sdk | edge | arm | cross | bench) ;;
-  *) die "unknown mode '$mode'; known are: run (the default), test, sdk, edge, arm, cross, bench" ;;
+  run | dashboard | test | sdk | edge | arm | cross | bench) ;;
+  *) die "unknown mode '$mode'; known are: run (the default), dashboard, test, sdk, edge, arm, cross, bench" ;;
 esac
 if [ "$mode" = sdk ]; then
   sdk_tools
@@ -384,6 +416,10 @@ system_packages
 if [ "$mode" = cross ]; then
   cross_tools
   say "ready: deploy/cross.sh"
+  exit
+fi
+node_tools
+if [ "$mode" = dashboard ]; then
   exit
 fi
 make_model

@@ -4,8 +4,8 @@
 //!
 //! `main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands >
 //! backup, certificates, detections, logs > devices, webhooks > alerts, link > live > blobs,
-//! cloudcore, configuration, maintenance, models, releases, tokens > auth, pki > api, settings >
-//! cluster > keys, db, objects, traffic > error, config`
+//! cloudcore, configuration, dashboard, maintenance, models, releases, tokens > auth, pki > api,
+//! settings > cluster > keys, db, objects, traffic > error, config`
 
 pub mod app;
 pub mod config;
@@ -22,6 +22,7 @@ mod cloudcore;
 mod cluster;
 mod commands;
 mod configuration;
+mod dashboard;
 mod db;
 mod detections;
 mod devices;

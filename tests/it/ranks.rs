@@ -11,7 +11,7 @@ use std::{
 const RANKS: [(&str, &str); 2] = [
     (
         "hub",
-        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > backup, certificates, detections, logs > devices, webhooks > alerts, link > live > blobs, cloudcore, configuration, maintenance, models, releases, tokens > auth, pki > api, settings > cluster > keys, db, objects, traffic > error, config",
+        "main > app > http, inbox, health, metrics, mqtt, overview > apps, diagnostics > commands > backup, certificates, detections, logs > devices, webhooks > alerts, link > live > blobs, cloudcore, configuration, dashboard, maintenance, models, releases, tokens > auth, pki > api, settings > cluster > keys, db, objects, traffic > error, config",
     ),
     (
         "agent",

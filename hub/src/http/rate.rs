@@ -25,8 +25,13 @@ enum Bucket {
     Key(String),
     Account(String),
     Address(IpAddr),
+    Pictures(IpAddr),
     Others,
 }
+
+/// How many pictures one may have for each other request: a page shows dozens of them, and a link
+/// to one proves by its signature that it was given.
+const PICTURES: u32 = 10;
 
 /// How a caller stands.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +58,16 @@ impl Rates {
             Identity::Caller(Caller::Account { name, .. }) => Bucket::Account(name.clone()),
             Identity::Anonymous | Identity::Invalid(_) => Bucket::Address(network(from)),
         };
+        Some(self.count(bucket, limit))
+    }
+
+    /// Counts a request for a picture, of which there may be more. `None` where `limit` is 0.
+    pub(super) fn take_picture(&self, from: IpAddr, limit: u32) -> Option<Standing> {
+        let bucket = Bucket::Pictures(network(from));
+        (limit > 0).then(|| self.count(bucket, limit.saturating_mul(PICTURES)))
+    }
+
+    fn count(&self, bucket: Bucket, limit: u32) -> Standing {
         let window = Timestamp::now().seconds().div_euclid(WINDOW);
         // Nothing panics while it holds the lock.
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +77,7 @@ impl Rates {
         let room = counts.1.len() < MAX_CALLERS || counts.1.contains_key(&bucket);
         let used = counts.1.entry(if room { bucket } else { Bucket::Others }).or_default();
         *used = used.saturating_add(1);
-        Some(Standing { limit, used: *used, reset: (window + 1) * WINDOW })
+        Standing { limit, used: *used, reset: (window + 1) * WINDOW }
     }
 }
 
