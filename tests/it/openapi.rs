@@ -46,7 +46,9 @@ async fn no_route_is_beside_the_document() {
     let document = world.get("/api/kubeedge/openapi.json").await;
     let documented = document["paths"].as_object().expect("paths");
     let mut beside = Vec::new();
-    for (file, text) in sources() {
+    // The dashboard's files are pages, and no part of the API.
+    let is_of_api = |(file, _): &(PathBuf, String)| !file.ends_with("src/dashboard.rs");
+    for (file, text) in sources().into_iter().filter(is_of_api) {
         let calls = [".route(", ".route_service(", ".nest(", ".nest_service("];
         for (n, line) in text.lines().enumerate() {
             let Some(call) = calls.iter().find(|call| line.contains(**call)) else { continue };
