@@ -12,10 +12,12 @@ mod cloudcore;
 mod connection;
 mod devices;
 mod error;
+mod labels;
 mod nodes;
 mod pods;
 mod quantity;
 mod release;
+mod steps;
 mod watched;
 
 use std::sync::Arc;
@@ -26,6 +28,10 @@ use kube::{Api, runtime::watcher};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
+use self::{
+    apply::Object, cloudcore::DeploymentSeen, connection::Connection, error::Failure,
+    watched::Watched,
+};
 pub use self::{
     apps::{AppNode, AppRun, AppsSeen, NodeApp, Print, Refusal, SecretName},
     cloudcore::{Order, Run, ServiceSeen},
@@ -36,7 +42,6 @@ pub use self::{
     quantity::{Quantity, Resource},
     release::Release,
 };
-use self::{cloudcore::DeploymentSeen, connection::Connection, watched::Watched};
 use crate::{
     config::Kubernetes,
     error::{Code, Error, Result},
@@ -100,6 +105,13 @@ impl Cluster {
         let seen = seen.filter(|port| port.name == name).map(|port| (port.port, port.node_port));
         let set = self.settings.ports.iter().filter(|port| port.name == name);
         seen.chain(set.map(|port| (port.port, port.node_port))).next()
+    }
+
+    /// The namespace of all that the hub makes, as it is to be made, where it is not there.
+    async fn missing_namespace(&self) -> Result<Option<Object>, Failure> {
+        let namespace = cloudcore::namespace(&self.settings.namespace);
+        let Ok(object) = Object::of(&namespace) else { return Ok(None) };
+        Ok(self.connection.get_object(&object).await?.is_none().then_some(object))
     }
 
     /// Keeps up with the cluster until `shutdown`.

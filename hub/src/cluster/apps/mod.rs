@@ -13,14 +13,9 @@ use std::time::Duration;
 use cloudcore_protocol::command::AppName;
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::{ConfigMap, Namespace, Service},
+    core::v1::{ConfigMap, Service},
 };
-use kube::{
-    Api,
-    api::DynamicObject,
-    core::{ApiResource, ObjectMeta},
-    runtime::watcher,
-};
+use kube::{Api, api::DynamicObject, core::ApiResource, runtime::watcher};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -33,13 +28,7 @@ pub use self::{
     order::{AppNode, NodeApp, SecretName},
     seen::{AppRun, AppsSeen, Print},
 };
-use super::{
-    Cluster, Standing,
-    apply::{Change, MANAGER, Object},
-    cloudcore::{self, MANAGED_BY},
-    error::Failure,
-    watched::Watched,
-};
+use super::{Cluster, Standing, error::Failure, labels::is_ours, watched::Watched};
 use crate::error::{Code, Error, Result};
 
 /// What the hub watches of its apps; their pods are among all pods.
@@ -271,17 +260,10 @@ impl Cluster {
         Ok(Some(left.unwrap_or_default()))
     }
 
-    /// The hub's namespace, where somebody has not made it already.
     async fn make_namespace(&self) -> Result<(), Refusal> {
-        let name = &self.settings.namespace;
-        let there = self.connection.get(Api::<Namespace>::all, name).await.map_err(Refusal::of)?;
-        if there.is_some() {
-            return Ok(());
-        }
-        let object = Object::of(&cloudcore::namespace(name))?;
-        let (_, change) = self.connection.apply(&object).await.map_err(Refusal::of)?;
-        if change == Change::Created {
-            tracing::info!(namespace = name, "the namespace of apps is made");
+        if let Some(namespace) = self.missing_namespace().await.map_err(Refusal::of)? {
+            self.connection.apply(&namespace).await.map_err(Refusal::of)?;
+            tracing::info!(namespace = namespace.name, "the namespace of apps is made");
         }
         Ok(())
     }
@@ -320,9 +302,4 @@ impl Cluster {
 /// Whether the namespace is missing, and not the object.
 fn has_no_namespace(failure: &Failure) -> bool {
     failure.status().is_some_and(|s| s.code == 404 && s.message.contains("namespaces \""))
-}
-
-fn is_ours(metadata: &ObjectMeta) -> bool {
-    let by = metadata.labels.as_ref().and_then(|labels| labels.get(MANAGED_BY));
-    by.is_some_and(|by| by == MANAGER)
 }

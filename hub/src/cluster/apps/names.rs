@@ -4,8 +4,13 @@ use std::collections::BTreeMap;
 
 use cloudcore_protocol::command::ImageReference;
 
-use super::super::{apply::MANAGER, cloudcore::MANAGED_BY};
-use crate::keys;
+use crate::{
+    cluster::{
+        apply::MANAGER,
+        labels::{MANAGED_BY, value},
+    },
+    keys,
+};
 
 /// What an object is of: an app, and not CloudCore.
 const COMPONENT: (&str, &str) = ("app.kubernetes.io/component", "app");
@@ -21,8 +26,6 @@ const NODE: &str = "cloudcore.io/node";
 const HASH: usize = 20;
 /// What a name repeats of app and node, for people.
 const SHOWN: usize = 18;
-/// Longest label, and longest value of one.
-const LABEL: usize = 63;
 
 /// The name of all objects of an app on a node: a DNS label that begins with a letter, as services
 /// want it. Whatever the two are called, no other two have it.
@@ -37,25 +40,6 @@ fn shown(name: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let short: String = name.chars().take(SHOWN).map(plain).collect();
     short.trim_matches('-').to_owned()
-}
-
-/// A text as a label's value: itself where it can be one, else its beginning and a hash.
-fn value(text: &str) -> String {
-    let inner = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    let outer = |c: char| c.is_ascii_alphanumeric();
-    if text.len() <= LABEL
-        && text.starts_with(outer)
-        && text.ends_with(outer)
-        && text.chars().all(inner)
-    {
-        return text.to_owned();
-    }
-    let begin: String = text.chars().filter(|c| inner(*c)).take(LABEL - HASH - 1).collect();
-    let hash = keys::sha256_hex(text.as_bytes());
-    match begin.trim_start_matches(|c| !outer(c)) {
-        "" => hash[..HASH].to_owned(),
-        begin => format!("{begin}-{}", &hash[..HASH]),
-    }
 }
 
 /// What an image says of its version: its digest, its tag, or `latest`.

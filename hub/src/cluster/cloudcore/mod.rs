@@ -16,17 +16,18 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity as Amount,
 };
 use kube::{Api, api::DynamicObject};
-use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use self::objects::Plan;
-pub(super) use self::objects::{MANAGED_BY, NAME, SELECTOR, namespace};
+pub(super) use self::objects::{NAME, SELECTOR, namespace};
 use super::{
     Cluster, Standing,
-    apply::{Change, MANAGER, Object},
+    apply::{Change, Object},
+    labels::is_ours,
     pods::Pod,
     quantity::Quantity,
     release::Release,
+    steps::Steps,
     timestamp,
 };
 use crate::error::{Code, Error, Result};
@@ -225,19 +226,23 @@ impl Cluster {
                 // With CloudCore come the kinds of devices.
                 self.devices.look();
                 let created_at = timestamp(deployment.metadata.creation_timestamp.as_ref());
-                let change = steps.done.iter().find(|(name, ..)| name == "deployment");
+                let deployment = steps.done().iter().find(|step| step.what == "deployment");
                 Ok(Deployed {
                     name: NAME.to_owned(),
                     namespace: self.settings.namespace.clone(),
                     created_at: created_at.unwrap_or_else(Timestamp::now),
-                    is_new: change.is_some_and(|(_, _, change)| *change == Change::Created),
-                    steps: steps.done.into_iter().map(|(n, _, c)| (n, c.as_str())).collect(),
+                    is_new: deployment.is_some_and(|step| step.change == Change::Created),
+                    steps: steps
+                        .done()
+                        .iter()
+                        .map(|step| (step.what.clone(), step.change.as_str()))
+                        .collect(),
                 })
             }
-            Ok(Err(error)) => Err(self.take_back(steps, error).await),
+            Ok(Err(error)) => Err(steps.take_back(&self.connection, error).await),
             Err(_) => {
                 let late = Error::new(Code::Unavailable, "the cluster took too long; try again");
-                Err(self.take_back(steps, late).await)
+                Err(steps.take_back(&self.connection, late).await)
             }
         }
     }
@@ -269,10 +274,10 @@ impl Cluster {
                 self.connection.try_out(object).await?;
             }
         }
-        steps.apply(self, first.0, first.1).await?;
+        apply(self, steps, &first.0, &first.1).await?;
         let mut applied = None;
         for (name, object) in rest {
-            applied = Some(steps.apply(self, name, object).await?);
+            applied = Some(apply(self, steps, &name, &object).await?);
         }
         applied.ok_or_else(|| Error::internal("a deployment of nothing"))
     }
@@ -309,7 +314,7 @@ impl Cluster {
                 .connection
                 .get(Api::<CustomResourceDefinition>::all, &name)
                 .await?
-                .is_some_and(|there| !is_ours(there.metadata.labels.as_ref()));
+                .is_some_and(|there| !is_ours(&there.metadata));
             if !there {
                 missing.push((format!("definition {name}"), Object::of(&definition)?));
             }
@@ -324,80 +329,25 @@ impl Cluster {
             .connection
             .get(|client| Api::<Secret>::namespaced(client, namespace), NAME)
             .await?;
-        if there.is_some_and(|there| {
-            !is_ours(there.metadata.labels.as_ref()) || certificates::holds(&there)
-        }) {
+        if there.is_some_and(|there| !is_ours(&there.metadata) || certificates::holds(&there)) {
             return Ok(None);
         }
         Ok(Some(plan.secret(certificates::make(plan.names())?)))
     }
-
-    /// Takes back what was made before `error`, and has the error say what that left.
-    async fn take_back(&self, steps: Steps, error: Error) -> Error {
-        if steps.done.is_empty() {
-            return error;
-        }
-        let (mut undone, mut left) = (Vec::new(), Vec::new());
-        for (name, object, change) in steps.done.into_iter().rev() {
-            match change {
-                Change::Unchanged => {}
-                // What it was before is not known any more.
-                Change::Updated => left.push(name),
-                Change::Created => {
-                    let namespace = object.namespace.as_deref();
-                    let gone =
-                        self.connection.delete(&object.resource, namespace, &object.name).await;
-                    match gone {
-                        Ok(_) => undone.push(name),
-                        Err(failure) => {
-                            tracing::error!(%failure, name, "an object can't be taken back");
-                            left.push(name);
-                        }
-                    }
-                }
-            }
-        }
-        let message = match left.as_slice() {
-            [] => format!("{}; what was made before is taken back", error.message),
-            left => format!("{}; left as changed: {}", error.message, left.join(", ")),
-        };
-        let mut details = json!({ "undone": undone, "left": left });
-        if let (Value::Object(all), Value::Object(more)) = (&mut details, error.details.clone()) {
-            all.extend(more);
-        }
-        Error { message: message.into(), ..error }.with_details(details)
-    }
 }
 
-fn is_ours(labels: Option<&BTreeMap<String, String>>) -> bool {
-    labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|by| by == MANAGER)
-}
-
-/// What was done so far.
-#[derive(Default)]
-struct Steps {
-    done: Vec<(String, Object, Change)>,
-}
-
-impl Steps {
-    async fn apply(
-        &mut self,
-        cluster: &Cluster,
-        name: String,
-        object: Object,
-    ) -> Result<DynamicObject> {
-        match cluster.connection.apply(&object).await {
-            Ok((applied, change)) => {
-                self.done.push((name, object, change));
-                Ok(applied)
-            }
-            Err(failure) => {
-                let error = Error::from(failure);
-                let message = format!("{name}: {}", error.message);
-                Err(Error { message: message.into(), ..error })
-            }
-        }
-    }
+/// Applies an object; an error says which it was.
+async fn apply(
+    cluster: &Cluster,
+    steps: &mut Steps,
+    name: &str,
+    object: &Object,
+) -> Result<DynamicObject> {
+    steps.apply(&cluster.connection, name, object).await.map_err(|failure| {
+        let error = Error::from(failure);
+        let message = format!("{name}: {}", error.message);
+        Error { message: message.into(), ..error }
+    })
 }
 
 #[cfg(test)]

@@ -24,12 +24,14 @@ use k8s_openapi::{
 use serde_json::json;
 
 use super::certificates::{AUTHORITY, CERTIFICATE, KEY};
-use crate::{config::Kubernetes, keys};
+use crate::{
+    cluster::{apply::MANAGER, labels::MANAGED_BY},
+    config::Kubernetes,
+    keys,
+};
 
 /// The name of all of them.
 pub(in crate::cluster) const NAME: &str = "cloudcore";
-/// Who owns an object.
-pub(in crate::cluster) const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// The labels by which `KubeEdge`'s own installer, too, knows CloudCore's pods.
 pub(in crate::cluster) const SELECTOR: [(&str, &str); 2] =
     [("k8s-app", "kubeedge"), ("kubeedge", "cloudcore")];
@@ -56,7 +58,7 @@ pub(super) fn labels() -> BTreeMap<String, String> {
     labels.extend(map(&[
         ("app.kubernetes.io/name", NAME),
         ("app.kubernetes.io/part-of", "kubeedge"),
-        (MANAGED_BY, super::super::apply::MANAGER),
+        (MANAGED_BY, MANAGER),
     ]));
     labels
 }

@@ -1,8 +1,6 @@
 //! A device's objects are made: tried out by the server before the device is stored, applied after
 //! it, and taken back where the cluster then refuses one of them.
 
-use kube::api::ApiResource;
-use serde_json::{Value, json};
 use tokio::{
     sync::MutexGuard,
     time::{Instant, timeout_at},
@@ -18,14 +16,11 @@ use crate::{
     cluster::{
         Cluster, Standing,
         apply::{Change, Object},
-        cloudcore,
         error::Failure,
+        steps::Steps,
     },
     error::{Code, Error, Result},
 };
-
-/// Longest that taking back may take.
-const TAKE_BACK: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// What was made of a device's objects.
 #[derive(Debug, Default)]
@@ -79,13 +74,6 @@ impl Cluster {
             settings: edgecore::settings(&device.node_name, &owner.host, |n| self.node_port(n)),
             served: kinds.and_then(Kinds::served),
         }
-    }
-
-    /// The namespace as it is to be made, where it is not there.
-    async fn missing_namespace(&self) -> Result<Option<Object>, Failure> {
-        let namespace = cloudcore::namespace(&self.settings.namespace);
-        let Ok(object) = Object::of(&namespace) else { return Ok(None) };
-        Ok(self.connection.get_object(&object).await?.is_none().then_some(object))
     }
 
     /// Asks the cluster whether it would take the objects of a device, until `by`. A cluster that
@@ -217,9 +205,6 @@ impl Refusal {
     }
 }
 
-/// An object that was applied: what it is called, and what became of it.
-type Done = (&'static str, ApiResource, Option<String>, String, Change);
-
 impl Attempt<'_> {
     fn give_up(&mut self, why: &str) {
         self.objects.clear();
@@ -231,14 +216,15 @@ impl Attempt<'_> {
     /// # Errors
     /// As at the beginning; what was made is taken back, and `details` says what is left.
     pub async fn finish(mut self) -> Result<Made> {
-        let mut done = Vec::new();
-        let by = self.by;
-        let applied = timeout_at(by, self.apply(&mut done)).await;
+        let mut steps = Steps::default();
+        let applied = timeout_at(self.by, self.apply(&mut steps)).await;
         let why = match applied {
             Ok(Ok(())) => None,
             Ok(Err(refusal)) => match refusal.told() {
                 Ok(warning) => Some(warning),
-                Err(error) => return Err(self.take_back(done, error).await),
+                Err(error) => {
+                    return Err(steps.take_back(&self.cluster.connection, error).await);
+                }
             },
             Err(_) => Some("the cluster took too long".to_owned()),
         };
@@ -246,8 +232,8 @@ impl Attempt<'_> {
             self.warnings.push(format!("{why}: the rest of the objects is made later"));
         }
         let name = |kind: Kind| {
-            let named = done.iter().find(|(what, ..)| *what == kind.as_str());
-            named.map(|(_, _, _, name, _)| name.clone())
+            let step = steps.done().iter().find(|step| step.what == kind.as_str());
+            step.map(|step| step.object.name.clone())
         };
         Ok(Made {
             config_map: name(Kind::ConfigMap),
@@ -257,58 +243,16 @@ impl Attempt<'_> {
         })
     }
 
-    async fn apply(&self, done: &mut Vec<Done>) -> Result<(), Refusal> {
-        let namespace = self.namespace.iter().map(|object| ("Namespace", None, object));
-        let rest = self
-            .objects
-            .iter()
-            .map(|(place, object)| (place.kind.as_str(), Some(place.kind), object));
-        for (what, kind, object) in namespace.chain(rest).filter(|_| !self.objects.is_empty()) {
-            let applied = self.cluster.connection.apply(object).await;
-            let (_, change) = applied.map_err(|failure| match kind {
-                Some(kind) => Refusal::Object(kind, failure),
-                None => Refusal::Cluster(failure),
-            })?;
-            let Object { resource, namespace, name, .. } = object;
-            done.push((what, resource.clone(), namespace.clone(), name.clone(), change));
+    async fn apply(&self, steps: &mut Steps) -> Result<(), Refusal> {
+        let connection = &self.cluster.connection;
+        if let Some(namespace) = self.namespace.iter().find(|_| !self.objects.is_empty()) {
+            let made = steps.apply_for_good(connection, "Namespace", namespace).await;
+            made.map_err(Refusal::Cluster)?;
+        }
+        for (place, object) in &self.objects {
+            let applied = steps.apply(connection, place.kind.as_str(), object).await;
+            applied.map_err(|failure| Refusal::Object(place.kind, failure))?;
         }
         Ok(())
-    }
-
-    /// Deletes what was made before `error`, and has the error say what that left.
-    async fn take_back(&self, done: Vec<Done>, error: Error) -> Error {
-        let (mut undone, mut left) = (Vec::new(), Vec::new());
-        let by = Instant::now() + TAKE_BACK;
-        for (what, resource, namespace, name, change) in done.into_iter().rev() {
-            match change {
-                Change::Unchanged => {}
-                // Others may have put something in it.
-                Change::Created if namespace.is_none() => left.push(what),
-                Change::Created => {
-                    let connection = &self.cluster.connection;
-                    let gone =
-                        timeout_at(by, connection.delete(&resource, namespace.as_deref(), &name));
-                    match gone.await {
-                        Ok(Ok(_)) => undone.push(what),
-                        failed => {
-                            tracing::error!(?failed, what, name, "an object can't be taken back");
-                            left.push(what);
-                        }
-                    }
-                }
-                // What it was before is not known any more.
-                Change::Updated => left.push(what),
-            }
-        }
-        let message = match (undone.as_slice(), left.as_slice()) {
-            ([], []) => return error,
-            (_, []) => format!("{}; what was made before is taken back", error.message),
-            (_, left) => format!("{}; left in the cluster: {}", error.message, left.join(", ")),
-        };
-        let mut details = json!({ "undone": undone, "left": left });
-        if let (Value::Object(all), Value::Object(more)) = (&mut details, error.details.clone()) {
-            all.extend(more);
-        }
-        Error { message: message.into(), ..error }.with_details(details)
     }
 }

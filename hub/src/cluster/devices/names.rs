@@ -3,12 +3,7 @@
 
 use cloudcore_protocol::{DeviceId, NodeName};
 
-use crate::keys;
-
-/// Hexadecimal digits of the hash behind what had to be changed.
-const HASH: usize = 16;
-/// The longest value of a label.
-const MAX_LABEL: usize = 63;
+use crate::cluster::labels::unique;
 
 /// What a device without a type is called, here as in the fleet's numbers.
 const UNTYPED: &str = "unknown";
@@ -38,36 +33,6 @@ pub(super) fn model(device_type: &str) -> String {
     format!("cloudcore-{}", unique(device_type, usize::MAX, is_subdomain))
 }
 
-/// A text as the value of a label.
-pub(super) fn label(text: &str) -> String {
-    unique(text, MAX_LABEL, is_label_value)
-}
-
-/// The text itself where that fits; otherwise what is left of it, and its hash. A text that looks
-/// as if it had been changed is changed too, so that no two texts come to the same.
-fn unique(text: &str, max: usize, fits: fn(&str) -> bool) -> String {
-    if text.len() <= max && fits(text) && !ends_in_hash(text) {
-        return text.to_owned();
-    }
-    let plain = |c: char| match c.to_ascii_lowercase() {
-        c @ ('a'..='z' | '0'..='9') => c,
-        _ => '-',
-    };
-    let room = max.min(MAX_LABEL + 100).saturating_sub(HASH + 1);
-    let rest: String = text.chars().map(plain).take(room).collect();
-    let hash = &keys::sha256_hex(text.as_bytes())[..HASH];
-    match rest.trim_matches('-') {
-        "" => format!("x-{hash}"),
-        rest => format!("{rest}-{hash}"),
-    }
-}
-
-fn ends_in_hash(text: &str) -> bool {
-    text.rsplit_once('-').is_some_and(|(_, end)| {
-        end.len() == HASH && end.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-    })
-}
-
 /// Whether it is a name of DNS (RFC 1123), as Kubernetes wants of an object's.
 fn is_subdomain(text: &str) -> bool {
     let part = |part: &str| {
@@ -77,14 +42,6 @@ fn is_subdomain(text: &str) -> bool {
             && !part.ends_with('-')
     };
     text.len() <= 200 && text.split('.').all(part)
-}
-
-fn is_label_value(text: &str) -> bool {
-    let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
-    let bytes = text.as_bytes();
-    bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
-        && edge(bytes.first())
-        && edge(bytes.last())
 }
 
 #[cfg(test)]
@@ -102,7 +59,6 @@ mod tests {
     fn what_fits_stays_as_it_is() {
         assert_eq!(device(&id("edge-device-001")), "edge-device-001");
         assert_eq!(device(&id("cam.hall-1")), "cam.hall-1");
-        assert_eq!(label("Camera_1.b"), "Camera_1.b");
         assert_eq!(model("camera"), "cloudcore-camera");
         assert_eq!(model(type_of(None)), "cloudcore-unknown");
     }
@@ -118,12 +74,8 @@ mod tests {
         for name in &names {
             assert!(is_subdomain(name), "{name}");
         }
-        let labels: BTreeSet<String> = ids.iter().map(|text| label(text)).collect();
-        assert_eq!(labels.len(), ids.len(), "{labels:?}");
         for text in ["Überwachung im Hof", "---", "日本", "a b", &"y".repeat(50)] {
             assert!(is_subdomain(&model(text)), "{}", model(text));
-            let value = label(text);
-            assert!(is_label_value(&value) && value.len() <= MAX_LABEL, "{value}");
         }
     }
 }

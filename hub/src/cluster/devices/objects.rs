@@ -22,7 +22,7 @@ use super::{
 use crate::{
     cluster::{
         apply::{MANAGER, Object},
-        cloudcore::MANAGED_BY,
+        labels::{self, MANAGED_BY},
     },
     error::{Error, Result},
 };
@@ -177,10 +177,10 @@ impl<'a> Plan<'a> {
         let mut labels = map([("app.kubernetes.io/part-of", "kubeedge"), (MANAGED_BY, MANAGER)]);
         let mut annotations = map([(HUB, &self.owner.hub)]);
         if kind == Kind::Model {
-            labels.extend(map([(DEVICE_TYPE, &names::label(device.type_name()))]));
+            labels.extend(map([(DEVICE_TYPE, &labels::value(device.type_name()))]));
             annotations.extend(map([(DEVICE_TYPE, device.type_name())]));
         } else {
-            labels.extend(map([(DEVICE, &names::label(device.device_id.as_str()))]));
+            labels.extend(map([(DEVICE, &labels::value(device.device_id.as_str()))]));
             annotations.extend(map([
                 (DEVICE_ID, device.device_id.as_str()),
                 (NODE, device.node_name.as_str()),

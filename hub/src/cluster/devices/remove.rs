@@ -18,8 +18,8 @@ use crate::{
     cluster::{
         Cluster, Standing,
         apply::{MANAGER, api},
-        cloudcore::MANAGED_BY,
         error::Failure,
+        labels::is_ours,
     },
     error::{Error, Result},
 };
@@ -150,7 +150,7 @@ impl Cluster {
         if there.metadata.deletion_timestamp.is_some() {
             return Ok(Gone::Requested);
         }
-        if there.labels().get(MANAGED_BY).is_none_or(|by| by != MANAGER) {
+        if !is_ours(&there.metadata) {
             return Ok(Gone::Others("is not the hub's, and stays"));
         }
         if there.annotations().get(HUB).is_some_and(|hub| *hub != owner.hub) {

@@ -13,7 +13,7 @@ use super::{
     seen::Found,
 };
 use crate::cluster::{
-    Cluster, Standing, apply::MANAGER, backoff::Backoff, cloudcore::MANAGED_BY, error::Failure,
+    Cluster, Standing, apply::MANAGER, backoff::Backoff, error::Failure, labels::MANAGED_BY,
     watched::Watched,
 };
 
