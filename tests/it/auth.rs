@@ -192,6 +192,14 @@ async fn requests_are_limited_by_the_minute() {
     assert_eq!(status, StatusCode::OK);
     let (status, headers, _) = ask(&world, Method::GET, "/nothing", &[], None).await;
     assert_eq!((status, number(&headers, "x-ratelimit-limit")), (404, 100));
+    // A page shows dozens of pictures: they count for themselves. Its own files count for nobody.
+    let picture = "/api/kubeedge/images/cam-1/00?expires=1&signature=00";
+    let (status, headers, _) = ask(&world, Method::GET, picture, &[], None).await;
+    assert_eq!((status, number(&headers, "x-ratelimit-limit")), (403, 1000));
+    assert_eq!(number(&headers, "x-ratelimit-remaining"), 999);
+    let page = world.client().get(world.url("/")).send().await.unwrap();
+    assert_eq!(page.status(), StatusCode::OK);
+    assert!(!page.headers().contains_key("x-ratelimit-limit"), "{:?}", page.headers());
 }
 
 #[tokio::test(flavor = "multi_thread")]

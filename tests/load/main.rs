@@ -100,8 +100,13 @@ impl Load {
 }
 
 fn main() -> ExitCode {
-    process::raise_limits();
+    let most = process::raise_limits();
     let load = Load::from_arguments();
+    assert!(
+        load.agents as u64 <= most,
+        "this process may open files for {most} agents: raise the limit (ulimit -Hn), or ask for \
+         fewer (--agents)"
+    );
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let table = runtime.block_on(run(&load));
     if let Some(path) = &load.json {

@@ -42,9 +42,15 @@ impl Process {
     }
 }
 
-/// Lets this process open as many files and sockets as there may be.
-pub(crate) fn raise_limits() {
+/// Files and sockets of an agent: its outbox and that one's log and index, and its link.
+const FILES: u64 = 4;
+/// Those of all else.
+const OTHER_FILES: u64 = 500;
+
+/// Lets this process open as many files and sockets as there may be: how many agents that is.
+pub(crate) fn raise_limits() -> u64 {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("a limit");
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).expect("up to the hard one");
+    hard.saturating_sub(OTHER_FILES) / FILES
 }
